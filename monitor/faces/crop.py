@@ -1,0 +1,46 @@
+"""Aligned face and mouth crops from five landmarks: the only copy, used in calls and in training alike."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FACE_PX = 128
+MOUTH_PX = 64
+# Where eyes, nose and mouth corners land in a unit square (the usual 5-point template of face recognition).
+_TEMPLATE = np.array([[0.3415, 0.4056], [0.6565, 0.4047], [0.5001, 0.5609], [0.3708, 0.7235], [0.6320, 0.7227]], np.float32)
+_FACE_POINTS = _TEMPLATE - [0.0, 0.02]
+_MOUTH_POINTS = (_TEMPLATE - [0.5, 0.73]) * 1.75 + [0.5, 0.5]
+Image = NDArray[np.uint8]
+
+
+def face_crop(rgb: Image, landmarks_xy: NDArray[np.float32]) -> Image:
+    """Upright face, uint8 [128, 128, 3], from frame [h, w, 3] and landmarks [5, 2] in its pixels. Outside the frame is filled with its edge."""
+    return _warp(rgb, landmarks_xy, _FACE_POINTS * FACE_PX, FACE_PX)
+
+
+def mouth_crop(rgb: Image, landmarks_xy: NDArray[np.float32]) -> Image:
+    """Upright lower face around the lips, gray uint8 [64, 64]."""
+    return cv2.cvtColor(_warp(rgb, landmarks_xy, _MOUTH_POINTS * MOUTH_PX, MOUTH_PX), cv2.COLOR_RGB2GRAY).astype(np.uint8)
+
+
+def _warp(rgb: Image, landmarks_xy: NDArray[np.float32], target_xy: NDArray[np.floating], size: int) -> Image:
+    matrix = similarity(landmarks_xy, target_xy)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale < 0.7:  # shrinking: average first, so that the crop does not alias
+        rgb = cv2.resize(rgb, None, fx=scale * 1.4, fy=scale * 1.4, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        matrix = matrix @ np.diag([1 / (scale * 1.4), 1 / (scale * 1.4), 1.0])
+    return cv2.warpAffine(rgb, matrix[:2], (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
+
+
+def similarity(from_xy: NDArray[np.floating], to_xy: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rotation, scale and shift [3, 3] that best maps points [n, 2] onto points [n, 2] in least squares (Umeyama 1991, without reflection)."""
+    a = np.asarray(from_xy, np.float64)
+    b = np.asarray(to_xy, np.float64)
+    centred_a = a - a.mean(0)
+    centred_b = b - b.mean(0)
+    norm = max(float((centred_a**2).sum()), 1e-9)
+    cos = float((centred_a * centred_b).sum()) / norm
+    sin = float((centred_a[:, 0] * centred_b[:, 1] - centred_a[:, 1] * centred_b[:, 0]).sum()) / norm
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    shift = b.mean(0) - rotation @ a.mean(0)
+    return np.array([[cos, -sin, shift[0]], [sin, cos, shift[1]], [0.0, 0.0, 1.0]])

@@ -1,0 +1,204 @@
+"""What flows through a stream, from decoded media to alerts. Everything here is immutable; seconds are on the stream's one clock.
+
+    MediaInfo, VideoFrame, AudioChunk   a source puts these into the stream's channel
+    FaceView, FrameFaces                what the face steps saw in one frame
+    Window                              the same seconds of both modalities
+    Score                               what the models think of the newest seconds of a window
+    Verdict, Alert                      what a person is told
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Modality = Literal["audio", "video", "sync"]
+MODALITIES: tuple[Modality, ...] = ("audio", "video", "sync")
+State = Literal["genuine", "suspicious", "fake", "insufficient"]
+Reason = Literal[
+    "no_face",
+    "face_too_small",
+    "face_blurred",
+    "no_speech",
+    "no_audio_track",
+    "no_video_track",
+    "sync_unknown",
+    "too_short",
+    "not_speaking",
+]
+SyncSource = Literal["container", "sender_report", "arrival"]
+AUDIO_RATE_HZ = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """Which tracks exist and how far their common clock can be trusted. A source sends one first, and another whenever this changes.
+
+    `sync_source` "arrival" means that audio and video could not yet be put on one clock: sync must abstain (`sync_unknown`).
+    """
+
+    has_audio: bool
+    has_video: bool
+    sync_source: SyncSource
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFrame:
+    """One upright picture: uint8 [height, width, 3], RGB. `concealed` marks a frame the decoder invented to hide a loss."""
+
+    time_s: float
+    rgb: NDArray[np.uint8]
+    concealed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Mono sound at 16 kHz: float32 [n], −1..1; `time_s` is the time of the first sample. Chunks may leave gaps, never overlap."""
+
+    time_s: float
+    samples: NDArray[np.float32]
+
+    @property
+    def end_s(self) -> float:
+        return self.time_s + len(self.samples) / AUDIO_RATE_HZ
+
+
+MediaItem = MediaInfo | VideoFrame | AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face in one frame. Box (x0, y0, x1, y1) and landmarks float32 [5, 2] in pixels of the frame.
+
+    Landmark order: the two eyes (left one in the picture first), nose tip, the two mouth corners (left one in the picture first).
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    landmarks_xy: NDArray[np.float32]
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class FaceView:
+    """One tracked face in one frame, cut out and aligned.
+
+    `face_rgb`: uint8 [128, 128, 3], only on frames that went through the detector, else None.
+    `mouth_gray`: uint8 [64, 64] on every frame. `reason` is set when this face must not be judged; crops are then None.
+    `box_xyxy`: share (0..1) of frame width and height.
+    """
+
+    track_id: int
+    box_xyxy: tuple[float, float, float, float]
+    face_rgb: NDArray[np.uint8] | None = None
+    mouth_gray: NDArray[np.uint8] | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFaces:
+    """All faces of one frame; an empty tuple means that somebody looked and saw none."""
+
+    time_s: float
+    faces: tuple[FaceView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The same seconds of both modalities.
+
+    `samples`: float32 [n], 16 kHz, gaps filled with zeros, or None when no sound came. `speech`: bool [m], one per 20 ms.
+    `frames`: every looked-at frame inside, in time order. `fresh_from_s`: start of the seconds that no earlier window held.
+    """
+
+    start_s: float
+    end_s: float
+    fresh_from_s: float
+    info: MediaInfo
+    samples: NDArray[np.float32] | None
+    speech: NDArray[np.bool_]
+    frames: tuple[FrameFaces, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """Where in a face crop the forgery evidence lies: `probability` float32 [16, 16] over `face_rgb` uint8 [128, 128, 3]."""
+
+    time_s: float
+    probability: NDArray[np.float32]
+    face_rgb: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the models say of one modality for the fresh seconds start_s..end_s of one window.
+
+    `logit`: calibrated log-odds of "forged" for this window alone; None when not judged, then `reason` says why.
+    `sync_curve`: float32 [lags], mean lip–voice similarity per lag (see `inference.sync`), only for sync.
+    """
+
+    modality: Modality
+    track_id: int | None
+    start_s: float
+    end_s: float
+    logit: float | None
+    reason: Reason | None = None
+    box_xyxy: tuple[float, float, float, float] | None = None
+    heatmap: Heatmap | None = None
+    sync_curve: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gathered evidence about one modality (of one face track, or the whole stream when `track_id` is None) at `time_s`."""
+
+    modality: Modality
+    track_id: int | None
+    time_s: float
+    state: State
+    reason: Reason | None
+    p_fake: float | None
+    coverage: float
+    threshold: float
+    offset_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of time in which one modality looks forged."""
+
+    modality: Modality
+    track_id: int | None
+    start_s: float
+    end_s: float
+    p_fake: float
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Where and when one face was followed; `box_xyxy` is its mean box as a share of the frame."""
+
+    track_id: int
+    start_s: float
+    end_s: float
+    box_xyxy: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One step in the life of an incident: an episode of one modality on one stream and track."""
+
+    incident_id: str
+    kind: Literal["opened", "updated", "closed"]
+    stream: str
+    modality: Modality
+    track_id: int | None
+    time_s: float
+    since_s: float
+    p_fake: float
+    threshold: float
+    coverage: float
+    evidence_s: float
+    explanation: str
+    segments: tuple[Segment, ...] = field(default=())
+    heatmap: Heatmap | None = None

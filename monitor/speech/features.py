@@ -1,0 +1,64 @@
+"""Speech features: the only copy, used in calls and in training alike. Pure numpy; every function is loudness-free by a fixed RMS."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.media import AUDIO_RATE_HZ
+
+RMS = 0.05  # every window is scaled to this level, so that loudness cannot decide
+HOP = 160  # 10 ms
+FFT = 512
+LOG_FLOOR = 1e-5
+MEL_BANDS = 64
+Floats = NDArray[np.float32]
+
+
+def fixed_rms(samples: Floats, speech: NDArray[np.bool_] | None = None) -> Floats:
+    """Scale to RMS 0.05, measured over the 20 ms frames marked in `speech` (bool [m]) or over everything."""
+    heard = samples
+    if speech is not None and speech.any():
+        mask = np.repeat(speech, AUDIO_RATE_HZ // 50)[: len(samples)]
+        heard = samples[: len(mask)][mask]
+    level = float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0
+    return (samples * (RMS / max(level, 1e-5))).astype(np.float32)
+
+
+def spectrogram(samples: Floats) -> Floats:
+    """Power spectrogram, float32 [frames, 257]: 25 ms Hann windows every 10 ms, frames = len(samples) // 160 (edges padded with zeros)."""
+    frames = len(samples) // HOP
+    padded = np.pad(samples, (120, 400)).astype(np.float32)
+    cuts = np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP][:frames]
+    spectrum = np.fft.rfft(cuts * _hann(), FFT)
+    return (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+
+
+def log_spectrum(samples: Floats) -> Floats:
+    """Log power on a linear frequency axis, float32 [frames, 256] (0–8 kHz, without the last bin), about −11…+8. For the voice net."""
+    return np.log(spectrogram(samples)[:, :256] + LOG_FLOOR)
+
+
+def log_mel(samples: Floats) -> Floats:
+    """Log mel energies, float32 [frames, 64], 60–7,600 Hz, 100 frames a second. For the lip–voice net."""
+    return np.log(spectrogram(samples) @ _mel_filters() + LOG_FLOOR)
+
+
+@lru_cache(maxsize=1)
+def _hann() -> Floats:
+    return np.hanning(402)[1:-1].astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _mel_filters() -> Floats:
+    """Triangular filters, float32 [257, 64], on the HTK mel scale."""
+    mel = np.linspace(_to_mel(60.0), _to_mel(7600.0), MEL_BANDS + 2)
+    edges_hz = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    bins_hz = np.linspace(0.0, AUDIO_RATE_HZ / 2, FFT // 2 + 1)[:, None]
+    rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
+    falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def _to_mel(hz: float) -> float:
+    return float(2595.0 * np.log10(1.0 + hz / 700.0))
