@@ -5,8 +5,10 @@
     Window                              the same seconds of both modalities
     Score                               what the models think of the newest seconds of a window
     Verdict, Alert                      what a person is told
+    Event, Emit                         everything a stream reports to its sinks
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -202,3 +204,68 @@ class Alert:
     explanation: str
     segments: tuple[Segment, ...] = field(default=())
     heatmap: Heatmap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Where a stream is in its life; `reason` is one safe line without credentials."""
+
+    state: Literal["connecting", "live", "reconnecting", "failed", "ended"]
+    reason: str = ""
+
+
+Stage = Literal["media", "faces", "windows", "models"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Items lost since the last report because a stage could not keep up."""
+
+    stage: Stage
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How many items wait before a stage."""
+
+    stage: Stage
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """How long one step of a stage took."""
+
+    stage: Stage
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames (video) or windows (audio, sync) by what became of them: "judged" or the reason why not."""
+
+    modality: Modality
+    outcome: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """How long after its newest media a window was judged; live streams only."""
+
+    modality: Modality
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """One model call served this many windows or crops."""
+
+    model: str
+    size: int
+
+
+Event = Verdict | Alert | StreamState | Dropped | QueueDepth | StageTime | Frames | Decided | Batched
+Emit = Callable[[str, Event], None]
+"""Takes (stream id, event), must not block. Every sink is one."""
