@@ -1,0 +1,153 @@
+"""From an open container to frames and sound on its common clock. Runs in the source's worker thread."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.frame import Frame
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.sources.pictures import upright_rgb
+from monitor.sources.sound import SoundTrack
+
+DECODER_THREADS = 2
+RESTART_S = 1.0  # a timestamp this far back means that the file's clock was set anew
+LARGEST_LEAP_S = 30.0
+MERGE_FRAMES = 32  # pictures held back at most while sound of the same time is still to come
+MERGE_S = 2.0
+
+
+class Tracks:
+    """The one audio and one video track that are listened to and looked at; cover art is no video."""
+
+    def __init__(self, container: InputContainer, *, low_delay: bool) -> None:
+        self.corrupt_frames = 0
+        videos = [
+            stream
+            for stream in container.streams.video
+            if stream.codec_context is not None and not stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
+        ]
+        audios = [stream for stream in container.streams.audio if stream.codec_context is not None]
+        best_video, best_audio = container.streams.best("video"), container.streams.best("audio")
+        self.video = best_video if best_video in videos else next(iter(videos), None)
+        self.audio = best_audio if best_audio in audios else next(iter(audios), None)
+        for stream in (self.video, self.audio):
+            if stream is not None:
+                stream.codec_context.thread_count = DECODER_THREADS
+                stream.codec_context.thread_type = "SLICE" if low_delay else "AUTO"
+
+    @property
+    def has_any(self) -> bool:
+        return self.video is not None or self.audio is not None
+
+    @property
+    def chosen(self) -> list[VideoStream | AudioStream]:
+        return [stream for stream in (self.video, self.audio) if stream is not None]
+
+
+@dataclass(slots=True)
+class FileClock:
+    """Container timestamps → seconds from the first media, still growing where the file's own clock starts over."""
+
+    origin_s: float
+    shift_s: dict[str, float] = field(default_factory=lambda: {"audio": 0.0, "video": 0.0})
+    newest_s: dict[str, float] = field(default_factory=lambda: {"audio": 0.0, "video": 0.0})
+
+    def time_s(self, kind: str, timestamp_s: float) -> float:
+        other = "audio" if kind == "video" else "video"
+        time_s = timestamp_s - self.origin_s + self.shift_s[kind]
+        if not -RESTART_S <= time_s - self.newest_s[kind] <= LARGEST_LEAP_S:
+            shared = time_s - self.shift_s[kind] + self.shift_s[other]
+            if abs(shared - self.newest_s[other]) <= RESTART_S and self.shift_s[other] != self.shift_s[kind]:
+                self.shift_s[kind] = self.shift_s[other]  # the other track went over the same step before: keep the two together
+            elif time_s - self.newest_s[kind] < 0:
+                self.shift_s[kind] += max(self.newest_s.values()) - time_s
+            time_s = timestamp_s - self.origin_s + self.shift_s[kind]
+        self.newest_s[kind] = max(self.newest_s[kind], time_s)
+        return time_s
+
+
+def read_items(container: InputContainer, tracks: Tracks, *, rtsp: bool) -> Iterator[list[MediaItem]]:
+    """Non-empty lists of items; a MediaInfo comes first. Ends with the media, raises FFmpeg's errors from reading (not decoding)."""
+    yield [MediaInfo(tracks.audio is not None, tracks.video is not None, "container")]
+    decoded = _decoded(_packets(container, tracks, forgiving=not rtsp), tracks, FileClock(_origin_s(container, tracks)))
+    yield from _in_time_order(decoded, both=len(tracks.chosen) == 2)
+
+
+def _packets(container: InputContainer, tracks: Tracks, *, forgiving: bool) -> "Iterator[Packet[Any]]":
+    """`forgiving`: a file that is cut or damaged ends where reading fails."""
+    try:
+        yield from container.demux(*tracks.chosen)
+    except (av.FFmpegError, OSError):
+        if not forgiving:
+            raise
+
+
+def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock) -> Iterator[VideoFrame | AudioChunk]:
+    sound = SoundTrack()
+    frame_s = 1 / float((tracks.video and tracks.video.average_rate) or 25)
+    next_frame_s = 0.0
+    for packet in packets:
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, ValueError):
+            tracks.corrupt_frames += 1
+            continue
+        for frame in frames:
+            timestamp_s = _timestamp_s(frame)
+            if isinstance(frame, av.VideoFrame):
+                assert tracks.video is not None
+                time_s = next_frame_s if timestamp_s is None else clock.time_s("video", timestamp_s)
+                time_s = max(time_s, next_frame_s - frame_s)  # a decoder that gives frames out of order must not turn time back
+                next_frame_s = time_s + frame_s
+                yield VideoFrame(time_s, upright_rgb(frame, tracks.video.sample_aspect_ratio), bool(frame.is_corrupt))
+            elif isinstance(frame, av.AudioFrame):
+                yield from sound.add(None if timestamp_s is None else clock.time_s("audio", timestamp_s), frame)
+    yield from sound.flush()
+
+
+def _timestamp_s(frame: Frame) -> float | None:
+    timestamp = frame.pts if frame.pts is not None else frame.dts
+    return None if timestamp is None or frame.time_base is None else float(timestamp * frame.time_base)
+
+
+def _origin_s(container: InputContainer, tracks: Tracks) -> float:
+    """The earliest start of the tracks that are read."""
+    starts = [float(stream.start_time * stream.time_base) for stream in tracks.chosen if stream.start_time is not None and stream.time_base]
+    if starts:
+        return min(starts)
+    return container.start_time / av.time_base if container.start_time is not None else 0.0
+
+
+def _in_time_order(items: Iterator[VideoFrame | AudioChunk], *, both: bool) -> Iterator[list[MediaItem]]:
+    """Merges two tracks that a container interleaves coarsely; bounded, so an odd file costs order, not memory."""
+    if not both:
+        for item in items:
+            yield [item]
+        return
+    pictures: deque[VideoFrame] = deque()
+    sounds: deque[AudioChunk] = deque()
+    for item in items:
+        if isinstance(item, VideoFrame):
+            pictures.append(item)
+        else:
+            sounds.append(item)
+        ready: list[MediaItem] = []
+        while pictures and sounds:
+            ready.append(pictures.popleft() if pictures[0].time_s <= sounds[0].time_s else sounds.popleft())
+        while len(pictures) > MERGE_FRAMES:
+            ready.append(pictures.popleft())
+        while sounds and sounds[-1].end_s - sounds[0].time_s > MERGE_S:
+            ready.append(sounds.popleft())
+        if ready:
+            yield ready
+    rest: list[VideoFrame | AudioChunk] = [*pictures, *sounds]
+    if rest:
+        yield sorted(rest, key=lambda item: item.time_s)

@@ -1,0 +1,112 @@
+"""Opens media with FFmpeg so that a path never reaches the network, and turns FFmpeg's errors into one clear line."""
+
+import os
+import re
+from typing import Literal
+from urllib.parse import urlsplit
+
+import av
+import av.logging
+from av.container import InputContainer
+
+from monitor.errors import SourceError
+
+av.logging.set_level(None)  # damaged media would fill stderr; what matters is raised or counted
+
+FILE_PROTOCOLS = "file"
+RTSP_PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls"
+NOT_MEDIA = frozenset({"adf", "bin", "concat", "dash", "ffmetadata", "hls", "idf", "image2", "lavfi", "sdp", "tedcaptions", "tty", "xbin"})
+"""FFmpeg formats that turn text into pictures or open further files named inside."""
+
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_rtsp(url: str) -> bool:
+    return url.lower().startswith(("rtsp://", "rtsps://"))
+
+
+def safe_name(url: str) -> str:
+    """The address without user, password and query, fit for logs and messages."""
+    if not _URL.match(url):
+        return url
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return f"{url.split(':', 1)[0]}://…"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
+
+
+def open_container(url: str, transport: Literal["tcp", "udp"], open_timeout_s: float, read_timeout_s: float) -> InputContainer:
+    """Raises SourceError for what can be said without FFmpeg, else FFmpeg's own errors (see `explain`)."""
+    timeouts_s = (open_timeout_s, read_timeout_s)
+    if is_rtsp(url):
+        options = {
+            "protocol_whitelist": RTSP_PROTOCOLS,
+            "rtsp_transport": transport,
+            "allowed_media_types": "audio+video",
+            "timeout": str(int(read_timeout_s * 1e6)),
+            "buffer_size": str(1 << 20),
+            "analyzeduration": "2000000",
+            "fflags": "nobuffer",
+        }
+        return av.open(url, mode="r", format="rtsp", options=options, timeout=timeouts_s)
+    if _URL.match(url):
+        raise SourceError(f"{safe_name(url)}: only files and rtsp:// or rtsps:// addresses can be read")
+    path = os.path.abspath(url)
+    _check_file(path, url)
+    container = av.open(f"file:{path}", mode="r", options={"protocol_whitelist": FILE_PROTOCOLS}, timeout=timeouts_s)
+    if NOT_MEDIA.intersection(container.format.name.split(",")):
+        container.close()
+        raise SourceError(f"{url}: is not a media file")
+    return container
+
+
+def _check_file(path: str, shown: str) -> None:
+    if not os.path.lexists(path):
+        raise SourceError(f"{shown}: no such file")
+    if os.path.isdir(path):
+        raise SourceError(f"{shown}: is a directory, not a media file")
+    if not os.path.isfile(path):
+        raise SourceError(f"{shown}: is not a regular file")
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"{shown}: may not be read (permission denied)")
+    if os.path.getsize(path) == 0:
+        raise SourceError(f"{shown}: is empty")
+
+
+def explain(error: Exception, url: str, *, while_reading: bool = False) -> SourceError:
+    """One line without credentials; network troubles are retryable, wrong addresses and files are not."""
+    name = safe_name(url)
+    if is_rtsp(url):
+        text, retryable = _rtsp_trouble(error, while_reading)
+        return SourceError(f"{name}: {text}", retryable=retryable)
+    if isinstance(error, PermissionError):
+        return SourceError(f"{name}: may not be read (permission denied)")
+    if isinstance(error, av.error.InvalidDataError | av.error.EOFError | ValueError):
+        return SourceError(f"{name}: is not a media file, or is damaged beyond reading")
+    return SourceError(f"{name}: cannot be read ({_reason(error)})")
+
+
+def _rtsp_trouble(error: Exception, while_reading: bool) -> tuple[str, bool]:
+    """What happened, and whether trying again may help."""
+    silence = "no media arrives any more" if while_reading else "no answer in time"
+    broken = "the connection broke off" if while_reading else "cannot be opened"
+    match error:
+        case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
+            return "the camera refuses the login; check user and password", False
+        case av.error.HTTPNotFoundError():
+            return "the server has no such stream (404); check the path of the address", False
+        case av.error.HTTPClientError() | av.error.ProtocolNotFoundError() | av.error.InvalidDataError() if not while_reading:
+            return f"the server rejects the request ({_reason(error)})", False
+        case av.error.ConnectionRefusedError():
+            return "connection refused; is the server running and the port right?", True
+        case av.error.ExitError() | av.error.TimeoutError() | av.error.BlockingIOError():
+            return f"{silence}; is the camera on and reachable?", True
+    return f"{broken} ({_reason(error)})", True
+
+
+def _reason(error: Exception) -> str:
+    """The system's words alone: an FFmpeg message repeats the whole address."""
+    return getattr(error, "strerror", None) or type(error).__name__
