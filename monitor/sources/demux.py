@@ -150,4 +150,4 @@ def _in_time_order(items: Iterator[VideoFrame | AudioChunk], *, both: bool) -> I
             yield ready
     rest: list[VideoFrame | AudioChunk] = [*pictures, *sounds]
     if rest:
-        yield sorted(rest, key=lambda item: item.time_s)
+        yield [*sorted(rest, key=lambda item: item.time_s)]

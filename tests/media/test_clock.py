@@ -1,0 +1,153 @@
+"""StreamClock: wraps, late tracks, reports that come, lie, step and stop."""
+
+import pytest
+
+from monitor.clock import RTP_WRAP, StreamClock
+
+RATES_HZ = {"audio": 48_000, "video": 90_000}
+NTP_S = 3_900_000_000.0
+
+
+def ticks(track: str, captured_s: float, start: int) -> int:
+    return (start + round(captured_s * RATES_HZ[track])) % RTP_WRAP
+
+
+def both(late_s: float = 0.7) -> StreamClock:
+    """Audio captured from second 0 arrives 20 ms later; video captured from `late_s` arrives 250 ms after its capture."""
+    clock = StreamClock(RATES_HZ)
+    for n in range(150):
+        captured_s = n * 0.02
+        clock.time_s("audio", ticks("audio", captured_s, 5_000), 100 + captured_s + 0.02)
+        if captured_s >= late_s and n % 2 == 0:
+            clock.time_s("video", ticks("video", captured_s, 77_000), 100 + captured_s + 0.25)
+    return clock
+
+
+def test_first_media_is_second_zero_and_time_follows_the_timestamps():
+    clock = StreamClock(RATES_HZ)
+    assert clock.time_s("audio", 1_000, 55.0) == 0.0
+    assert clock.time_s("audio", 1_000 + 48_000, 56.3) == pytest.approx(1.0)
+
+
+def test_timestamps_wrap_after_32_bits():
+    clock = StreamClock({"audio": 48_000})
+    start = RTP_WRAP - 480
+    times = [clock.time_s("audio", (start + n * 960) % RTP_WRAP, n * 0.02) for n in range(100)]
+    assert times == pytest.approx([n * 0.02 for n in range(100)])
+
+
+def test_two_tracks_are_unsynchronised_until_both_have_a_report():
+    clock = both()
+    assert clock.sync_source == "arrival"
+    clock.report("audio", ticks("audio", 2, 5_000), NTP_S + 2)
+    assert clock.sync_source == "arrival"
+    clock.report("video", ticks("video", 2, 77_000), NTP_S + 2)
+    assert clock.sync_source == "sender_report"
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.7, 2.0])
+def test_offset_of_a_late_video_is_recovered_from_reports(late_s):
+    clock = both(late_s)
+    clock.report("audio", ticks("audio", 2, 5_000), NTP_S + 2)
+    clock.report("video", ticks("video", 2, 77_000), NTP_S + 2)
+    audio_s = clock.time_s("audio", ticks("audio", 3, 5_000), 103.02)
+    video_s = clock.time_s("video", ticks("video", 3, 77_000), 103.25)
+    assert audio_s == pytest.approx(video_s, abs=0.001)
+
+
+def test_late_stamps_in_reports_are_averaged_out_below_40_ms():
+    clock = both()
+    for n in range(6):  # a sender that reports the last packet's timestamp: up to one frame old, as aiortc does
+        clock.report("audio", ticks("audio", 2 + n, 5_000), NTP_S + 2 + n + (0.002, 0.019, 0.011, 0.015, 0.006, 0.018)[n])
+        clock.report("video", ticks("video", 2 + n, 77_000), NTP_S + 2 + n + (0.031, 0.004, 0.025, 0.012, 0.033, 0.02)[n])
+    audio_s = clock.time_s("audio", ticks("audio", 8, 5_000), 108.02)
+    video_s = clock.time_s("video", ticks("video", 8, 77_000), 108.25)
+    assert audio_s == pytest.approx(video_s, abs=0.015)
+
+
+def test_no_track_ever_goes_back():
+    clock = StreamClock(RATES_HZ)
+    newest = {"audio": 0.0, "video": 0.0}
+    for n in range(600):
+        captured_s = n * 0.02
+        for track, start, delay_s in (("audio", 9, 0.4), ("video", 9, 0.1)):
+            time_s = clock.time_s(track, ticks(track, captured_s, start), 7 + captured_s + delay_s)
+            assert time_s >= newest[track]
+            newest[track] = time_s
+            if n % 50 == 49:
+                clock.report(track, ticks(track, captured_s, start), NTP_S + captured_s + 0.01 * (n % 3))
+    assert newest["audio"] == pytest.approx(newest["video"], abs=0.03)
+
+
+def test_lost_reports_change_nothing():
+    clock = both()
+    for track, start in (("audio", 5_000), ("video", 77_000)):
+        clock.report(track, ticks(track, 2, start), NTP_S + 2)
+    for n in range(3_000):
+        captured_s = 3 + n * 0.02
+        audio_s = clock.time_s("audio", ticks("audio", captured_s, 5_000), 100 + captured_s)
+        video_s = clock.time_s("video", ticks("video", captured_s, 77_000), 100 + captured_s)
+    assert clock.sync_source == "sender_report"
+    assert audio_s == pytest.approx(video_s, abs=0.001)
+
+
+def test_drift_between_two_sampling_clocks_is_followed():
+    clock = StreamClock(RATES_HZ)
+    fast = 1.0005  # audio ticks run 500 ppm fast: 0.3 s off after ten minutes if nobody looked
+    for n in range(600):
+        audio_s = clock.time_s("audio", ticks("audio", n * fast, 1), n + 0.0)
+        video_s = clock.time_s("video", ticks("video", n, 1), n + 0.0)
+        if n % 5 == 4:
+            clock.report("audio", ticks("audio", n * fast, 1), NTP_S + n)
+            clock.report("video", ticks("video", n, 1), NTP_S + n)
+    assert audio_s == pytest.approx(video_s, abs=0.02)
+
+
+def test_a_new_ssrc_resets_its_track_and_the_next_report_aligns_again():
+    clock = both()
+    clock.report("audio", ticks("audio", 2, 5_000), NTP_S + 2, ssrc=1)
+    clock.report("video", ticks("video", 2, 77_000), NTP_S + 2, ssrc=2)
+    before_s = clock.time_s("video", ticks("video", 3, 77_000), 103.25, ssrc=2)
+    after_s = clock.time_s("video", ticks("video", 3.04, 123_456_789), 103.29, ssrc=3)
+    assert after_s == pytest.approx(before_s + 0.04, abs=0.3)
+    assert clock.sync_source == "arrival"
+    clock.report("video", ticks("video", 3, 123_456_789), NTP_S + 3, ssrc=3)
+    clock.report("audio", ticks("audio", 3, 5_000), NTP_S + 3, ssrc=1)
+    assert clock.sync_source == "sender_report"
+    audio_s = clock.time_s("audio", ticks("audio", 4, 5_000), 104.02, ssrc=1)
+    video_s = clock.time_s("video", ticks("video", 4, 123_456_789), 104.25, ssrc=3)
+    assert audio_s == pytest.approx(video_s, abs=0.001)
+
+
+def test_new_numbering_without_a_new_ssrc_is_noticed():
+    clock = StreamClock({"audio": 48_000})
+    clock.time_s("audio", 1_000, 10.0)
+    assert clock.time_s("audio", 2_000_000_000, 10.5) == pytest.approx(0.5)
+
+
+def test_a_sender_that_sets_its_wall_clock_is_aligned_anew_by_the_next_pair():
+    clock = both()
+    for step_s, at_s in ((0, 2), (3_600, 3)):
+        clock.report("audio", ticks("audio", at_s, 5_000), NTP_S + step_s + at_s)
+        if step_s:
+            assert clock.sync_source == "arrival"
+        clock.report("video", ticks("video", at_s, 77_000), NTP_S + step_s + at_s)
+        assert clock.sync_source == "sender_report"
+    audio_s = clock.time_s("audio", ticks("audio", 4, 5_000), 104.02)
+    assert audio_s == pytest.approx(clock.time_s("video", ticks("video", 4, 77_000), 104.25), abs=0.001)
+    assert audio_s < 6
+
+
+def test_a_report_before_any_media_is_kept():
+    clock = StreamClock(RATES_HZ)
+    clock.report("video", 90_000, NTP_S + 1)
+    clock.report("audio", 48_000, NTP_S + 1)
+    assert clock.sync_source == "arrival"
+    clock.time_s("audio", 48_000 * 2, 5.0)
+    clock.time_s("video", 90_000 * 2, 5.3)
+    assert clock.time_s("audio", 48_000 * 3, 6.0) == pytest.approx(clock.time_s("video", 90_000 * 3, 6.3), abs=0.001)
+    assert clock.sync_source == "sender_report"
+
+
+def test_one_track_needs_no_report():
+    assert StreamClock({"video": 90_000}).sync_source == "sender_report"
