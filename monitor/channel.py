@@ -34,6 +34,11 @@ class Channel(Generic[T]):
     def depth(self) -> int:
         return len(self._items)
 
+    @property
+    def finished(self) -> bool:
+        """Closed and empty: what the reader holds is the last item."""
+        return self._closed and not self._items
+
     async def put(self, item: T) -> None:
         while self.when_full == "wait" and len(self._items) >= self.capacity:
             self._writable.clear()

@@ -1,11 +1,11 @@
 """What flows through a stream, from decoded media to alerts. Everything here is immutable; seconds are on the stream's one clock.
 
-    MediaInfo, VideoFrame, AudioChunk   a source puts these into the stream's channel
-    FaceView, FrameFaces                what the face steps saw in one frame
-    Window                              the same seconds of both modalities
-    Score                               what the models think of the newest seconds of a window
-    Verdict, Alert                      what a person is told
-    Event, Emit                         everything a stream reports to its sinks
+MediaInfo, VideoFrame, AudioChunk   a source puts these into the stream's channel
+FaceView, FrameFaces                what the face steps saw in one frame
+Window                              the same seconds of both modalities
+Score                               what the models think of the newest seconds of a window
+Verdict, Alert                      what a person is told
+Event, Emit                         everything a stream reports to its sinks
 """
 
 from collections.abc import Callable
@@ -136,7 +136,7 @@ class Score:
     """What the models say of one modality for the fresh seconds start_s..end_s of one window.
 
     `logit`: calibrated log-odds of "forged" for this window alone; None when not judged, then `reason` says why.
-    `sync_curve`: float32 [lags], mean lip–voice similarity per lag (see `inference.sync`), only for sync.
+    `sync_curve`: float32 [61], lip–voice similarity per lag (see `alerts.sync`), only for sync, in place of `logit`.
     """
 
     modality: Modality
@@ -152,7 +152,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The gathered evidence about one modality (of one face track, or the whole stream when `track_id` is None) at `time_s`."""
+    """The gathered evidence about one modality (of one face track, or the whole stream when `track_id` is None) at `time_s`.
+
+    `coverage`: share 0..1 of the media time that was judged. `evidence_s`: judged seconds that count in `p_fake`.
+    `offset_ms`: measured lag of the sound behind the lips, only for sync.
+    """
 
     modality: Modality
     track_id: int | None
@@ -163,6 +167,7 @@ class Verdict:
     coverage: float
     threshold: float
     offset_ms: float | None = None
+    evidence_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,110 @@
-"""READ FIRST: one stream's way, from its source to its alerts."""
+"""READ FIRST: one stream's way, from its source to its alerts.
 
-from monitor.inference.engine import Engine
+    source ─ media channel ─ look ─ windows channel ─ judge ─ emit
+             (sound, frames)  faces, speech, windows    models, evidence, incidents
+
+Queues stand where speed changes: in a live call the oldest picture, or the oldest window, gives way and is counted; a file waits.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from monitor.alerts.incidents import Incidents
 from monitor.alerts.policy import Policies
-from monitor.media import Emit
+from monitor.channel import Channel
+from monitor.errors import SourceError
+from monitor.faces.watch import FaceWatcher
+from monitor.inference.engine import Engine
+from monitor.measurements import Measurements
+from monitor.media import AudioChunk, Emit, FrameFaces, MediaInfo, MediaItem, Score, VideoFrame, Window
 from monitor.sources import Source
+from monitor.speech.vad import speech_marks
+from monitor.windows import Windows
+
+LIVE_PATIENCE_S = 1.0  # how far one modality may run ahead before the other counts as missing
+FILE_PATIENCE_S = 10.0  # a badly interleaved file is not a missing track
+MEDIA_CAPACITY = 64  # about 1.3 s of frames and sound
+WINDOWS_CAPACITY = 4  # 4.8 s: an older window would be news from yesterday
 
 
-async def watch(stream: str, source: Source, engine: Engine, policies: Policies, emit: Emit, *, live: bool) -> None:
+async def watch(
+    stream: str,
+    source: Source,
+    engine: Engine,
+    policies: Policies,
+    emit: Emit,
+    *,
+    live: bool,
+    on_score: Callable[[Score], None] = lambda score: None,
+) -> None:
     """Judge one stream until its media ends; every Verdict, Alert and measurement goes to `emit(stream, event)`.
 
-    `live`: full queues drop the oldest picture, and a missing modality is waited for `patience`; otherwise nothing is lost.
-    Raises SourceError when the source does; what was heard until then has been judged and open incidents are closed.
+    Raises SourceError when the source does; what came until then has been judged and open incidents are closed.
     """
-    raise NotImplementedError
+    media: Channel[MediaItem] = Channel(MEDIA_CAPACITY, "drop_oldest" if live else "wait", lambda item: isinstance(item, VideoFrame))
+    windows: Channel[Window] = Channel(WINDOWS_CAPACITY, "drop_oldest" if live else "wait")
+    incidents = Incidents(stream, policies)
+    measured = Measurements(lambda event: emit(stream, event), live=live)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_read(source, media))
+            tasks.create_task(_look(media, windows, engine, measured, LIVE_PATIENCE_S if live else FILE_PATIENCE_S))
+            tasks.create_task(_judge(windows, engine, incidents, measured, on_score))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    finally:
+        for alert in incidents.close(measured.newest_s):
+            emit(stream, alert)
+    if (failure := reading.result()) is not None:
+        raise failure
+
+
+async def _read(source: Source, media: Channel[MediaItem]) -> SourceError | None:
+    """A source that breaks off has delivered something: let that be judged before its error is raised."""
+    try:
+        await source.run(media)
+    except SourceError as error:
+        return error
+    finally:
+        media.close()
+    return None
+
+
+async def _look(media: Channel[MediaItem], windows: Channel[Window], engine: Engine, measured: Measurements, patience_s: float) -> None:
+    """Find and cut out faces, mark speech, cut windows."""
+    watcher = FaceWatcher(engine.detect)
+    cutter = Windows(speech_marks, patience_s)
+
+    async def cut(item: MediaInfo | AudioChunk | FrameFaces) -> None:
+        for window in cutter.add(item):
+            await windows.put(window)
+
+    async for item in media:
+        measured.arrived(item, media)
+        if isinstance(item, VideoFrame):
+            with measured.stage("faces"):
+                looked_at = await asyncio.to_thread(watcher.add, item)
+            measured.looked(looked_at)
+            for frame in looked_at:
+                await cut(frame)
+        else:
+            await cut(item)
+    for frame in watcher.flush():
+        await cut(frame)
+    for window in cutter.flush():
+        await windows.put(window)
+    windows.close()
+
+
+async def _judge(
+    windows: Channel[Window], engine: Engine, incidents: Incidents, measured: Measurements, on_score: Callable[[Score], None]
+) -> None:
+    """Models, evidence over time, incidents."""
+    async for window in windows:
+        with measured.stage("models"):
+            scores = await engine.judge(window)
+        for score in scores:
+            on_score(score)
+        for event in incidents.add(scores, last=windows.finished) + incidents.expire(window.end_s):
+            measured.emit(event)
+        measured.judged(window, scores, windows)

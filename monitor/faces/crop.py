@@ -13,9 +13,12 @@ _MOUTH_POINTS = (_TEMPLATE - [0.5, 0.73]) * 1.75 + [0.5, 0.5]
 Image = NDArray[np.uint8]
 
 
-def face_crop(rgb: Image, landmarks_xy: NDArray[np.float32]) -> Image:
-    """Upright face, uint8 [128, 128, 3], from frame [h, w, 3] and landmarks [5, 2] in its pixels. Outside the frame is filled with its edge."""
-    return _warp(rgb, landmarks_xy, _FACE_POINTS * FACE_PX, FACE_PX)
+def face_crop(rgb: Image, landmarks_xy: NDArray[np.float32], margin_px: int = 0) -> Image:
+    """Upright face, uint8 [128, 128, 3], from frame [h, w, 3] and landmarks [5, 2] in its pixels. Outside the frame is filled with its edge.
+
+    `margin_px` adds that much of the surroundings at every side (training cuts its jittered 128 px out of such a wider picture).
+    """
+    return _warp(rgb, landmarks_xy, _FACE_POINTS * FACE_PX + margin_px, FACE_PX + 2 * margin_px)
 
 
 def mouth_crop(rgb: Image, landmarks_xy: NDArray[np.float32]) -> Image:

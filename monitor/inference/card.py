@@ -54,7 +54,9 @@ def read_card(model_path: Path) -> Card:
         raise ModelError(f"card {card_path} cannot be read: {str(error).splitlines()[-1].strip()}") from None
     found = sha256_of(model_path)
     if found != card.sha256:
-        raise ModelError(f"{model_path.name} is not the file its card describes (sha256 {found[:12]}… instead of {card.sha256[:12]}…); restore it")
+        raise ModelError(
+            f"{model_path.name} is not the file its card describes (sha256 {found[:12]}… instead of {card.sha256[:12]}…); restore it"
+        )
     return card
 
 

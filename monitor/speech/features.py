@@ -1,4 +1,4 @@
-"""Speech features: the only copy, used in calls and in training alike. Pure numpy; every function is loudness-free by a fixed RMS."""
+"""Speech features: the only copy, used in calls and in training alike. Pure numpy; loudness is removed by a fixed RMS."""
 
 from functools import lru_cache
 
@@ -36,12 +36,14 @@ def spectrogram(samples: Floats) -> Floats:
 
 def log_spectrum(samples: Floats) -> Floats:
     """Log power on a linear frequency axis, float32 [frames, 256] (0–8 kHz, without the last bin), about −11…+8. For the voice net."""
-    return np.log(spectrogram(samples)[:, :256] + LOG_FLOOR)
+    spectrum: Floats = np.log(spectrogram(samples)[:, :256] + np.float32(LOG_FLOOR))
+    return spectrum
 
 
 def log_mel(samples: Floats) -> Floats:
     """Log mel energies, float32 [frames, 64], 60–7,600 Hz, 100 frames a second. For the lip–voice net."""
-    return np.log(spectrogram(samples) @ _mel_filters() + LOG_FLOOR)
+    bands: Floats = np.log(spectrogram(samples) @ _mel_filters() + np.float32(LOG_FLOOR))
+    return bands
 
 
 @lru_cache(maxsize=1)
@@ -62,3 +64,16 @@ def _mel_filters() -> Floats:
 
 def _to_mel(hz: float) -> float:
     return float(2595.0 * np.log10(1.0 + hz / 700.0))
+
+
+def voice_input(samples: Floats, speech: NDArray[np.bool_], length_s: float = 2.4) -> Floats:
+    """What the voice net sees of a stretch of sound: float32 [length_s × 100, 256].
+
+    From the first to the last speech mark (bool [m], one per 20 ms), so that silence around it cannot decide; repeated to `length_s`
+    when shorter, cut when longer; at fixed RMS.
+    """
+    marked = np.flatnonzero(speech)
+    step = AUDIO_RATE_HZ // 50
+    spoken = samples[marked[0] * step : (marked[-1] + 1) * step] if len(marked) else samples
+    wanted = round(length_s * AUDIO_RATE_HZ)
+    return log_spectrum(fixed_rms(np.resize(spoken, wanted)))

@@ -1,0 +1,1 @@
+"""The models that ship: NAME.onnx with its card NAME.json, and calibration.json."""

@@ -1,0 +1,78 @@
+"""From what models say to calibrated log-odds, and the thresholds that go with it: `exported_models/calibration.json`."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from monitor.errors import ModelError
+from monitor.media import Modality
+
+
+class Logistic(BaseModel):
+    """log-odds = bias + Σ weight × feature."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    weights: dict[str, float]
+    bias: float
+
+    def logit(self, features: Mapping[str, float]) -> float:
+        return self.bias + sum(weight * features[name] for name, weight in self.weights.items())
+
+
+class ModalityCalibration(BaseModel):
+    """How one modality is judged.
+
+    `fusions`: tried in order; the first one whose features are all there is used (a call without sound has no `lips`, say).
+    `threshold`: p_fake from which it is called fake; `suspicious`: from which it is worth a second look.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    fusions: tuple[Logistic, ...] = Field(min_length=1)
+    threshold: float = Field(gt=0, lt=1)
+    suspicious: float = Field(gt=0, lt=1)
+
+    def logit(self, features: Mapping[str, float]) -> float | None:
+        """Calibrated log-odds of "forged" from model outputs by name; None when no fusion has all it needs."""
+        for fusion in self.fusions:
+            if fusion.weights.keys() <= features.keys():
+                return fusion.logit(features)
+        return None
+
+
+class Calibration(BaseModel):
+    """All modalities, with what it was fitted on and what it gave."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    audio: ModalityCalibration
+    video: ModalityCalibration
+    sync: ModalityCalibration
+    models_sha256: dict[str, str] = Field(description="the models this was fitted for, name → sha256")
+    fitted_on: str
+    made_with: str
+    numbers: dict[str, Any]
+
+    def of(self, modality: Modality) -> ModalityCalibration:
+        return {"audio": self.audio, "video": self.video, "sync": self.sync}[modality]
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Raises ModelError when the file is missing or not a calibration."""
+    try:
+        return Calibration.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path} is missing; models cannot be used without their calibration (python -m export.calibrate writes it)"
+        ) from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ModelError(f"calibration {path} cannot be read: {str(error).splitlines()[-1].strip()}; restore it") from None
+
+
+def sigmoid(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, logit))))
+
+
+def log_odds(probability: float) -> float:
+    return math.log(probability / (1.0 - probability))

@@ -1,0 +1,60 @@
+"""How much evidence it takes to speak up, and how long an incident lasts. Seconds throughout."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from monitor.alerts.calibration import Calibration, Logistic, ModalityCalibration
+from monitor.media import MODALITIES, Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One modality's rules.
+
+    `min_evidence_s`: less judged media than this is `too_short`. `mature_s`: from here a running stream may be called fake.
+    `half_life_s`: judged media after which old evidence counts half. `stale_s`: without new evidence for this long, the
+    verdict is withdrawn. `hold_s`: an incident closes when the evidence stayed below `threshold` − 0.1 this long;
+    `cooldown_s`: after that, no new one opens for this long. `update_every_s`: an open incident reports again.
+    """
+
+    threshold: float
+    suspicious: float
+    min_evidence_s: float = 1.0
+    mature_s: float = 2.4
+    half_life_s: float = 3.0
+    stale_s: float = 6.0
+    hold_s: float = 2.4
+    cooldown_s: float = 3.0
+    update_every_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The rules of all three modalities, and how sync turns a similarity curve into log-odds."""
+
+    audio: Policy
+    video: Policy
+    sync: Policy
+    sync_fusion: Logistic
+
+    def of(self, modality: Modality) -> Policy:
+        return {"audio": self.audio, "video": self.video, "sync": self.sync}[modality]
+
+    @classmethod
+    def from_calibration(cls, calibration: Calibration, overrides: Mapping[Modality, Mapping[str, Any]] | None = None) -> "Policies":
+        """The calibrated thresholds, changed by `overrides` (modality → Policy field → value; None keeps the default)."""
+        policies = {}
+        for modality in MODALITIES:
+            policy = _default(modality, calibration.of(modality))
+            changes = {name: value for name, value in (overrides or {}).get(modality, {}).items() if value is not None}
+            threshold = changes.get("threshold", policy.threshold)
+            policies[modality] = replace(policy, **{"suspicious": min(policy.suspicious, threshold), **changes})
+        return cls(**policies, sync_fusion=calibration.sync.fusions[0])
+
+
+def _default(modality: Modality, calibration: ModalityCalibration) -> Policy:
+    policy = Policy(calibration.threshold, calibration.suspicious)
+    if modality == "sync":  # one window of lips says little: gather longer
+        return replace(policy, mature_s=4.8, half_life_s=8.0, hold_s=4.8, min_evidence_s=1.8)
+    return policy

@@ -1,0 +1,89 @@
+"""From a window to what the models take. Pure numpy; training uses the same functions on the same windows."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.media import AUDIO_RATE_HZ, Reason, Window
+from monitor.speech.features import fixed_rms, log_mel, voice_input
+
+MOUTH_RATE_HZ = 25
+MIN_SPEECH_S = 0.6  # in the window, and a third of it in its fresh part
+MIN_MOUTH_STEPS = 20
+MAX_MOUTH_GAP_S = 0.1
+STILL_LIPS = 1.2  # mean change of a mouth crop per picture, in grey levels of 255, below which nobody talks
+Floats = NDArray[np.float32]
+
+
+def speech_in(window: Window) -> tuple[float, float]:
+    """Seconds of speech in the whole window and in its fresh part."""
+    fresh = round((window.fresh_from_s - window.start_s) / 0.02)
+    return float(window.speech.sum()) * 0.02, float(window.speech[max(fresh, 0) :].sum()) * 0.02
+
+
+def why_no_voice(window: Window) -> Reason | None:
+    """Why the voice of this window must not be judged; None when it can be."""
+    if window.samples is None:
+        return "no_audio_track"
+    total_s, fresh_s = speech_in(window)
+    return None if total_s >= MIN_SPEECH_S and fresh_s >= MIN_SPEECH_S / 3 else "no_speech"
+
+
+def voice_of(window: Window) -> Floats:
+    """log_spectrum input, float32 [1, 240, 256]."""
+    assert window.samples is not None
+    return voice_input(window.samples, window.speech)[None]
+
+
+def mouths_of(window: Window, track_id: int) -> tuple[Floats, NDArray[np.bool_]] | None:
+    """One mouth per 40 ms: float32 [steps, 64, 64], 0..255, and where there was one: bool [steps]. None when too few."""
+    seen = [
+        (frame.time_s, face.mouth_gray)
+        for frame in window.frames
+        for face in frame.faces
+        if face.track_id == track_id and face.mouth_gray is not None
+    ]
+    steps = int((window.end_s - window.start_s) * MOUTH_RATE_HZ + 1e-6)
+    if len(seen) < MIN_MOUTH_STEPS // 2 or steps < MIN_MOUTH_STEPS:
+        return None
+    times_s = np.array([time_s for time_s, _ in seen])
+    grid_s = window.start_s + np.arange(steps) / MOUTH_RATE_HZ
+    nearest = np.abs(times_s[None] - grid_s[:, None]).argmin(1)
+    known: NDArray[np.bool_] = np.abs(times_s[nearest] - grid_s) <= MAX_MOUTH_GAP_S
+    if known.sum() < MIN_MOUTH_STEPS:
+        return None
+    mouths = np.stack([seen[index][1] for index in nearest]).astype(np.float32)
+    return mouths, known
+
+
+def lips_move(mouths: Floats) -> bool:
+    """Whether these lips (float32 [steps, 64, 64]) do anything that a voice could belong to."""
+    inner = mouths[:, 16:56, 12:52]
+    inner = inner - inner.mean((1, 2), keepdims=True)
+    return float(np.abs(np.diff(inner, axis=0)).mean()) >= STILL_LIPS
+
+
+def mel_of(window: Window, steps: int) -> Floats:
+    """log_mel input, float32 [4 × steps, 64], of the same seconds as `steps` mouths."""
+    assert window.samples is not None
+    length = steps * AUDIO_RATE_HZ // MOUTH_RATE_HZ
+    samples = window.samples[:length]
+    return log_mel(fixed_rms(np.pad(samples, (0, length - len(samples))), window.speech))
+
+
+def speaking_steps(window: Window, steps: int) -> NDArray[np.bool_]:
+    """Which 40 ms hold speech: bool [steps]."""
+    marks = np.zeros(2 * steps, np.bool_)
+    marks[: len(window.speech)] = window.speech[: 2 * steps]
+    both: NDArray[np.bool_] = marks.reshape(steps, 2).any(1)
+    return both
+
+
+def faces_of(window: Window) -> dict[int, list[tuple[float, NDArray[np.uint8]]]]:
+    """Face crops of the fresh part by track: (time in s, uint8 [128, 128, 3])."""
+    crops: dict[int, list[tuple[float, NDArray[np.uint8]]]] = {}
+    for frame in window.frames:
+        if frame.time_s >= window.fresh_from_s:
+            for face in frame.faces:
+                if face.face_rgb is not None and face.reason is None:
+                    crops.setdefault(face.track_id, []).append((frame.time_s, face.face_rgb))
+    return crops
