@@ -13,6 +13,7 @@ from monitor.errors import SourceError
 from monitor.media import AudioChunk, Detection, Event, MediaInfo, MediaItem, Score, VideoFrame, Window
 
 LANDMARKS = np.array([[60, 60], [100, 60], [80, 85], [65, 105], [95, 105]], np.float32)
+SPECKLES = np.random.default_rng(5).integers(-60, 60, (160, 160, 1)) * np.ones((1, 1, 3), int)  # sharp enough for the quality gate
 CALIBRATION = Calibration(
     audio=ModalityCalibration(fusions=(Logistic(weights={"voice": 1.0}, bias=0.0),), threshold=0.8, suspicious=0.5),
     video=ModalityCalibration(fusions=(Logistic(weights={"face": 1.0}, bias=0.0),), threshold=0.8, suspicious=0.5),
@@ -27,7 +28,7 @@ POLICIES = Policies.from_calibration(CALIBRATION)
 
 @dataclass
 class ScriptedSource:
-    """Plays sound and 25 pictures a second of `duration_s`; forged seconds are loud (sound) or bright (pictures).
+    """Plays sound and 8⅓ pictures a second of `duration_s`; forged seconds are loud (sound) or bright (pictures).
 
     `sound`, `pictures`: (start, end) in which there is any; `fails_at_s` raises SourceError then; `live` paces by the loop's clock.
     """
@@ -58,9 +59,9 @@ class ScriptedSource:
             if self.info.has_audio and _inside(time_s, self.sound):
                 level = 0.9 if _inside(time_s, self.forged_voice) else 0.1
                 yield AudioChunk(time_s, np.full(640, level, np.float32))
-            if self.info.has_video and _inside(time_s, self.pictures):
+            if self.info.has_video and step % 3 == 0 and _inside(time_s, self.pictures):
                 grey = 230 if _inside(time_s, self.forged_face) else 20
-                yield VideoFrame(time_s, np.full((160, 160, 3), grey, np.uint8))
+                yield VideoFrame(time_s, (grey + SPECKLES).clip(0, 255).astype(np.uint8))
 
 
 @dataclass

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from monitor.media import AudioChunk, FrameFaces, MediaInfo, Window
+from monitor.windows import Windows
+
+BOTH = MediaInfo(has_audio=True, has_video=True, sync_source="container")
+
+
+def marks(samples: np.ndarray) -> np.ndarray:
+    return np.ones(len(samples) // 320, np.bool_)
+
+
+def sound(start_s: float, end_s: float, step_s: float = 0.1) -> list[AudioChunk]:
+    count = round((end_s - start_s) / step_s)
+    return [AudioChunk(start_s + i * step_s, np.full(round(step_s * 16000), i + 1, np.float32)) for i in range(count)]
+
+
+def pictures(start_s: float, end_s: float, rate_hz: float = 25.0) -> list[FrameFaces]:
+    return [FrameFaces(start_s + i / rate_hz) for i in range(round((end_s - start_s) * rate_hz))]
+
+
+def cut(items: list, info: MediaInfo = BOTH, patience_s: float = 1.0, flush: bool = True) -> list[Window]:
+    windows = Windows(marks, patience_s)
+    windows.add(info)
+    done = [window for item in sorted(items, key=lambda item: item.time_s) for window in windows.add(item)]
+    return done + (windows.flush() if flush else [])
+
+
+def spans(windows: list[Window]) -> list[tuple[float, float, float]]:
+    return [(round(w.start_s, 2), round(w.fresh_from_s, 2), round(w.end_s, 2)) for w in windows]
+
+
+def test_windows_overlap_and_their_fresh_parts_tile_the_call() -> None:
+    windows = cut(sound(0, 6) + pictures(0, 6))
+    assert spans(windows) == [(0.0, 0.0, 2.4), (1.2, 2.4, 3.6), (2.4, 3.6, 4.8), (3.6, 4.8, 6.0)]
+    assert all(len(w.samples) == 38400 and len(w.frames) == 60 and len(w.speech) == 120 for w in windows)
+
+
+@pytest.mark.parametrize(("length_s", "expected"), [(1.2, [(0.0, 0.0, 1.2)]), (3.0, [(0.0, 0.0, 2.4), (0.6, 2.4, 3.0)]), (0.2, [])])
+def test_short_media_and_rests(length_s: float, expected: list) -> None:
+    assert spans(cut(sound(0, length_s))) == expected
+
+
+def test_a_modality_that_is_declared_but_silent_is_missing_after_patience() -> None:
+    windows = cut(pictures(0, 8), patience_s=1.0, flush=False)
+    assert windows[0].samples is None
+    assert spans(windows)[-1][2] == pytest.approx(6.0), "the last one waits until pictures ran 1 s past it"
+
+
+def test_a_late_start_of_one_track_keeps_its_place_on_the_clock() -> None:
+    (first, *_) = cut(sound(0, 5) + pictures(0.7, 5))
+    assert first.frames[0].time_s == pytest.approx(0.7)
+    assert first.start_s == 0.0
+
+
+def test_a_loss_in_the_sound_is_zeros_at_its_place() -> None:
+    windows = cut(sound(0, 1) + sound(1.5, 4) + pictures(0, 4))
+    assert np.all(windows[0].samples[16000:24000] == 0)
+    assert windows[0].samples[24001] == 1
+
+
+def test_a_long_pause_of_everything_makes_no_empty_windows() -> None:
+    windows = cut(sound(0, 3) + pictures(0, 3) + sound(1000, 1003) + pictures(1000, 1003))
+    assert len(windows) < 8
+    assert spans(windows)[-1][2] == pytest.approx(1003.0, abs=0.1)
+
+
+def test_uneven_frame_times_fall_into_the_window_of_their_time() -> None:
+    times = np.sort(np.random.default_rng(3).uniform(0, 5, 70))
+    windows = cut(sound(0, 5) + [FrameFaces(float(t)) for t in times])
+    for window in windows:
+        assert [f.time_s for f in window.frames] == [t for t in times if window.start_s <= t < window.end_s]
+
+
+def test_waiting_memory_is_bounded() -> None:
+    windows = Windows(marks, 1.0)
+    windows.add(BOTH)
+    for item in pictures(0, 200):
+        windows.add(item)
+    assert len(windows._frames) < 150
