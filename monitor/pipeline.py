@@ -8,6 +8,7 @@ Queues stand where speed changes: in a live call the oldest picture, or the olde
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from monitor.alerts.incidents import Incidents
 from monitor.alerts.policy import Policies
@@ -21,10 +22,25 @@ from monitor.sources import Source
 from monitor.speech.vad import speech_marks
 from monitor.windows import Windows
 
-LIVE_PATIENCE_S = 1.0  # how far one modality may run ahead before the other counts as missing
 FILE_PATIENCE_S = 10.0  # a badly interleaved file is not a missing track
 MEDIA_CAPACITY = 64  # about 1.3 s of frames and sound
 WINDOWS_CAPACITY = 4  # 4.8 s: an older window would be news from yesterday
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """How a stream is looked at.
+
+    `detect_hz`: how often a picture is searched for faces. `min_face_px`: smaller faces are not judged. `patience_s`: how far one
+    modality of a live stream may run ahead before the other counts as missing.
+    """
+
+    detect_hz: float = 5.0
+    min_face_px: float = 48.0
+    patience_s: float = 1.0
+
+
+LOOKING = Looking()
 
 
 async def watch(
@@ -35,6 +51,7 @@ async def watch(
     emit: Emit,
     *,
     live: bool,
+    looking: Looking = LOOKING,
     on_score: Callable[[Score], None] = lambda score: None,
 ) -> None:
     """Judge one stream until its media ends; every Verdict, Alert and measurement goes to `emit(stream, event)`.
@@ -48,7 +65,7 @@ async def watch(
     try:
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(_read(source, media))
-            tasks.create_task(_look(media, windows, engine, measured, LIVE_PATIENCE_S if live else FILE_PATIENCE_S))
+            tasks.create_task(_look(media, windows, engine, measured, looking if live else replace(looking, patience_s=FILE_PATIENCE_S)))
             tasks.create_task(_judge(windows, engine, incidents, measured, on_score))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
@@ -70,10 +87,10 @@ async def _read(source: Source, media: Channel[MediaItem]) -> SourceError | None
     return None
 
 
-async def _look(media: Channel[MediaItem], windows: Channel[Window], engine: Engine, measured: Measurements, patience_s: float) -> None:
+async def _look(media: Channel[MediaItem], windows: Channel[Window], engine: Engine, measured: Measurements, looking: Looking) -> None:
     """Find and cut out faces, mark speech, cut windows."""
-    watcher = FaceWatcher(engine.detect)
-    cutter = Windows(speech_marks, patience_s)
+    watcher = FaceWatcher(engine.detect, looking.detect_hz, looking.min_face_px)
+    cutter = Windows(speech_marks, looking.patience_s)
 
     async def cut(item: MediaInfo | AudioChunk | FrameFaces) -> None:
         for window in cutter.add(item):
