@@ -1,0 +1,149 @@
+"""The lip–voice net: the dual-label AVSR layout of arXiv 2307.14491 in miniature, with sync embeddings read before the modalities meet.
+
+    mouths → 5-frame stem → small residual CNN → temporal convs ─┬→ lip_embedding            log_mel → Conv1d stack ─┬→ voice_embedding
+                                                                  └→ 2-layer encoder ─┐                                └→ 2-layer encoder ─┐
+                                    [cls_token, fake_token, video steps, audio steps] → 2-layer joint decoder → logits, count_logits
+
+A missing modality is replaced by a learned vector at every step, whatever its tensor holds.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+WIDTH = 128
+SYNC_WIDTH = 64
+HEADS = 4
+
+
+def _conv(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+
+
+class Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.inner(x))
+
+
+class Temporal(nn.Module):
+    """Residual convolution over time, kernel 5: keeps what a step sees within ±2 steps."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv1d(width, width, 5, 1, 2, bias=False), nn.BatchNorm1d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.inner(x))
+
+
+class LipFront(nn.Module):
+    """mouths [B, T, 64, 64] 0..255 → [B, T, 128]; a step sees ±6 steps (0.5 s)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(5, 16, 5, 2, 2, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.body = nn.Sequential(
+            _conv(16, 32, 2), _conv(32, 32), _conv(32, 48, 2), Residual(48), nn.Dropout2d(0.05), _conv(48, 96, 2), Residual(96)
+        )
+        self.flat = nn.Sequential(nn.Conv2d(96, WIDTH, 4, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU(), nn.Dropout(0.1))
+        self.time = nn.Sequential(Temporal(WIDTH), Temporal(WIDTH))
+
+    def forward(self, mouths: Tensor) -> Tensor:
+        batch, steps = mouths.shape[0], mouths.shape[1]
+        mean = mouths.mean((1, 2, 3), keepdim=True)
+        deviation = torch.sqrt(((mouths - mean) ** 2).mean((1, 2, 3), keepdim=True) + 25.0)
+        x = (mouths - mean) / deviation
+        padded = torch.cat([x[:, :1], x[:, :1], x, x[:, -1:], x[:, -1:]], 1)
+        stacked = torch.stack([padded[:, shift : shift + steps] for shift in range(5)], 2).reshape(batch * steps, 5, 64, 64)
+        x = self.flat(self.body(self.stem(stacked))).reshape(batch, steps, WIDTH)
+        result: Tensor = self.time(x.transpose(1, 2)).transpose(1, 2)
+        return result
+
+
+class VoiceFront(nn.Module):
+    """log_mel [B, 4 T, 64] → [B, T, 128]; a step sees about ±0.25 s."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(64, WIDTH, 5, 1, 2, bias=False),
+            nn.BatchNorm1d(WIDTH),
+            nn.ReLU(),
+            nn.Conv1d(WIDTH, WIDTH, 4, 2, 1, bias=False),
+            nn.BatchNorm1d(WIDTH),
+            nn.ReLU(),
+            nn.Conv1d(WIDTH, WIDTH, 4, 2, 1, bias=False),
+            nn.BatchNorm1d(WIDTH),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            Temporal(WIDTH),
+            Temporal(WIDTH),
+        )
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        result: Tensor = self.body(((log_mel + 3.0) / 3.0).transpose(1, 2)).transpose(1, 2)
+        return result
+
+
+class Layer(nn.Module):
+    """A pre-norm transformer layer without masks."""
+
+    def __init__(self, width: int = WIDTH, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.before_attention, self.before_mix = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, steps, width = x.shape
+        parts = self.query_key_value(self.before_attention(x)).reshape(batch, steps, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+        query, key, value = parts[0], parts[1], parts[2]
+        weight = torch.softmax(query @ key.transpose(2, 3) * (width // HEADS) ** -0.5, 3)
+        seen = (weight @ value).transpose(1, 2).reshape(batch, steps, width)
+        x = x + self.dropout(self.out(seen))
+        mixed: Tensor = x + self.dropout(self.mix(self.before_mix(x)))
+        return mixed
+
+
+def positions(steps: Tensor) -> Tensor:
+    """Sinusoids [1, T, 128] for step numbers [T]."""
+    rate = torch.exp(torch.arange(0, WIDTH, 2, dtype=torch.float32) * (-6.0 / WIDTH))
+    angle = steps[:, None].float() * rate[None]
+    return torch.cat([torch.sin(angle), torch.cos(angle)], 1)[None]
+
+
+class AudioVisualNet(nn.Module):
+    """See the contract in export.train_audio_visual: mouths, log_mel, has_video, has_audio → logits, count_logits, lip and voice embeddings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lip_front, self.voice_front = LipFront(), VoiceFront()
+        self.lip_sync, self.voice_sync = nn.Linear(WIDTH, SYNC_WIDTH), nn.Linear(WIDTH, SYNC_WIDTH)
+        self.lip_encoder = nn.Sequential(Layer(), Layer())
+        self.voice_encoder = nn.Sequential(Layer(), Layer())
+        self.no_video = nn.Parameter(torch.randn(WIDTH) * 0.1)
+        self.no_audio = nn.Parameter(torch.randn(WIDTH) * 0.1)
+        self.modality = nn.Parameter(torch.randn(2, WIDTH) * 0.1)
+        self.cls_token = nn.Parameter(torch.randn(WIDTH) * 0.1)
+        self.fake_token = nn.Parameter(torch.randn(WIDTH) * 0.1)
+        self.decoder = nn.Sequential(Layer(), Layer(), nn.LayerNorm(WIDTH))
+        self.labels, self.count = nn.Linear(WIDTH, 2), nn.Linear(WIDTH, 3)
+
+    def forward(self, mouths: Tensor, log_mel: Tensor, has_video: Tensor, has_audio: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        lips, voice = self.lip_front(mouths), self.voice_front(log_mel)
+        lip_embedding = functional.normalize(self.lip_sync(lips), dim=2, eps=1e-6)
+        voice_embedding = functional.normalize(self.voice_sync(voice), dim=2, eps=1e-6)
+        where = positions(torch.cumsum(torch.ones_like(lips[0, :, 0]), 0))
+        seen, heard = has_video[:, None, None], has_audio[:, None, None]
+        lips = seen * lips + (1 - seen) * self.no_video
+        voice = heard * voice + (1 - heard) * self.no_audio
+        lips = self.lip_encoder(lips + where) + self.modality[0]
+        voice = self.voice_encoder(voice + where) + self.modality[1]
+        zero = torch.zeros_like(lips[:, :1])
+        joint = self.decoder(torch.cat([zero + self.cls_token, zero + self.fake_token, lips, voice], 1))
+        return self.labels(joint[:, 0]), self.count(joint[:, 1]), lip_embedding, voice_embedding
