@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from monitor.inference import inputs
+from monitor.media import FaceView, FrameFaces, MediaInfo, Window
+
+INFO = MediaInfo(has_audio=True, has_video=True, sync_source="container")
+BOX = (0.2, 0.2, 0.6, 0.7)
+
+
+def window(frames=(), samples=None, speech=None, start_s: float = 0.0, end_s: float = 2.4, fresh_from_s: float = 0.0) -> Window:
+    speech = np.zeros(120, np.bool_) if speech is None else speech
+    return Window(start_s, end_s, fresh_from_s, INFO, samples, speech, tuple(frames))
+
+
+def seen(times, track_id: int = 0, value=lambda t: 0, face: bool = False) -> list[FrameFaces]:
+    return [
+        FrameFaces(
+            float(t),
+            (FaceView(track_id, BOX, np.zeros((128, 128, 3), np.uint8) if face else None, np.full((64, 64), value(t), np.uint8)),),
+        )
+        for t in times
+    ]
+
+
+def test_mouths_of_any_frame_rate_come_at_25_hz() -> None:
+    for rate in (12, 25, 30):
+        mouths, known = inputs.mouths_of(window(seen(np.arange(0, 2.4, 1 / rate), value=lambda t: round(t * 100))), 0)
+        assert mouths.shape == (60, 64, 64)
+        assert known.all()
+        assert np.abs(mouths[:, 0, 0] - np.arange(60) * 4).max() <= 100 / rate / 2 + 1
+
+
+def test_a_gap_in_the_picture_is_known() -> None:
+    times = np.concatenate([np.arange(0, 1.0, 0.04), np.arange(1.8, 2.4, 0.04)])
+    _, known = inputs.mouths_of(window(seen(times)), 0)
+    assert not known[29:42].any()
+    assert known[:25].all()
+
+
+@pytest.mark.parametrize("times", [[], np.arange(0, 0.3, 0.04)])
+def test_too_few_mouths_are_none(times) -> None:
+    assert inputs.mouths_of(window(seen(times)), 0) is None
+
+
+def test_only_fresh_unrefused_faces_are_judged() -> None:
+    frames = [*seen([0.5], 0, face=True), *seen([1.5], 0, face=True), *seen([1.6], 1, face=True)]
+    frames.append(FrameFaces(1.8, (FaceView(2, BOX, None, None, "face_blurred"),)))
+    crops = inputs.faces_of(window(frames, fresh_from_s=1.2))
+    assert {track: [t for t, _ in found] for track, found in crops.items()} == {0: [1.5], 1: [1.6]}
+
+
+def test_why_a_voice_is_not_judged() -> None:
+    sound = np.zeros(38400, np.float32)
+    assert inputs.why_no_voice(window()) == "no_audio_track"
+    assert inputs.why_no_voice(window(samples=sound)) == "no_speech"
+    spoken = np.arange(120) < 60
+    assert inputs.why_no_voice(window(samples=sound, speech=spoken)) is None
+    assert inputs.why_no_voice(window(samples=sound, speech=spoken, fresh_from_s=1.4)) == "no_speech", "only old speech"
+
+
+def test_still_lips_do_not_talk() -> None:
+    still = np.random.default_rng(0).integers(90, 110, (1, 64, 64)).repeat(60, 0).astype(np.float32)
+    assert not inputs.lips_move(still)
+    brighter = still + np.arange(60)[:, None, None]  # a lamp is no speech
+    assert not inputs.lips_move(brighter)
+    moving = still.copy()
+    moving[::2, 30:50, 20:44] += 30
+    assert inputs.lips_move(moving)
+
+
+def test_mel_and_speech_steps_cover_the_mouths_seconds() -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, 38400).astype(np.float32)
+    marked = window(samples=sound, speech=np.arange(120) < 40)
+    assert inputs.mel_of(marked, 60).shape == (240, 64)
+    assert inputs.speaking_steps(marked, 60).sum() == 20
+    assert inputs.voice_of(marked).shape == (1, 240, 256)
