@@ -18,7 +18,7 @@ from monitor.sources.pictures import upright_rgb
 from monitor.sources.sound import SoundTrack
 
 DECODER_THREADS = 2
-RESTART_S = 1.0  # a timestamp this far back means that the file's clock was set anew
+RESTART_S = 0.3  # a timestamp this far back means that the file's clock was set anew
 LARGEST_LEAP_S = 30.0
 MERGE_FRAMES = 32  # pictures held back at most while sound of the same time is still to come
 MERGE_S = 2.0

@@ -16,7 +16,8 @@ av.logging.set_level(None)  # damaged media would fill stderr; what matters is r
 FILE_PROTOCOLS = "file"
 RTSP_PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls"
 NOT_MEDIA = frozenset({"adf", "bin", "concat", "dash", "ffmetadata", "hls", "idf", "image2", "lavfi", "sdp", "tedcaptions", "tty", "xbin"})
-"""FFmpeg formats that turn text into pictures or open further files named inside."""
+"""FFmpeg formats that turn text into pictures or open further files and addresses named inside."""
+MEDIA_FORMATS = ",".join(sorted(av.formats_available - NOT_MEDIA))
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -56,10 +57,11 @@ def open_container(url: str, transport: Literal["tcp", "udp"], open_timeout_s: f
         raise SourceError(f"{safe_name(url)}: only files and rtsp:// or rtsps:// addresses can be read")
     path = os.path.abspath(url)
     _check_file(path, url)
-    container = av.open(f"file:{path}", mode="r", options={"protocol_whitelist": FILE_PROTOCOLS}, timeout=timeouts_s)
-    if NOT_MEDIA.intersection(container.format.name.split(",")):
+    options = {"protocol_whitelist": FILE_PROTOCOLS, "format_whitelist": MEDIA_FORMATS}
+    container = av.open(f"file:{path}", mode="r", options=options, timeout=timeouts_s)
+    if container.format.name.endswith("_pipe"):
         container.close()
-        raise SourceError(f"{url}: is not a media file")
+        raise SourceError(f"{url}: is a still picture; only recordings can be judged")
     return container
 
 

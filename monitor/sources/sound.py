@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from monitor.media import AUDIO_RATE_HZ, AudioChunk
 
-JUMP_S = 0.05  # a timestamp this far from where the sound should go on is a gap or an overlap
+JUMP_S = 0.05  # a container's timestamp this far from where the sound should go on is a gap or an overlap
 DRIFT_S = 0.015  # a mean error this large is slow drift of the sender's clock, taken back in one small step
 CHUNK_S = 0.04
 LONGEST_CHUNK_S = 0.1
@@ -17,7 +17,8 @@ LONGEST_CHUNK_S = 0.1
 class SoundTrack:
     """Downmixes and resamples one track. The sample count carries the time; timestamps correct it only when they really differ."""
 
-    def __init__(self) -> None:
+    def __init__(self, jump_s: float = JUMP_S) -> None:
+        self._jump_s = jump_s
         self._resampler: av.AudioResampler | None = None
         self._input: tuple[str, str, int] | None = None
         self._start_s = 0.0  # time of the first sample since the last jump
@@ -68,7 +69,7 @@ class SoundTrack:
             return False
         error_s = time_s - self.expected_s
         self._mean_error_s += 0.05 * (error_s - self._mean_error_s)
-        return abs(error_s) > JUMP_S or abs(self._mean_error_s) > DRIFT_S
+        return abs(error_s) > self._jump_s or abs(self._mean_error_s) > DRIFT_S
 
     def _take(self, frame: av.AudioFrame) -> None:
         samples = np.asarray(frame.to_ndarray(), np.float32).reshape(-1)

@@ -1,0 +1,248 @@
+"""WebRtcSource with a real aiortc publisher in the same process."""
+
+import asyncio
+import contextlib
+import threading
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+
+from monitor.channel import Channel
+from monitor.errors import SourceError
+from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.sources.webrtc import WebRtcSource
+from tests.synth import bursts, picture, picture_events_s, sound_events_s
+
+EVENTS_S = tuple(float(second) for second in range(1, 30))
+
+
+class Camera(MediaStreamTrack):
+    """Pictures of what happens at `time() - start_s`, from `late_s` on; timestamps begin at 0 with the first picture."""
+
+    kind = "video"
+
+    def __init__(self, start_s: float, late_s: float = 0.0, size: tuple[int, int] = (160, 120), fps: int = 25) -> None:
+        super().__init__()
+        self.first_s, self.start_s, self.size, self.fps, self.count = start_s + late_s, start_s, size, fps, 0
+
+    async def recv(self) -> av.VideoFrame:
+        due_s = self.first_s + self.count / self.fps
+        await asyncio.sleep(due_s - asyncio.get_running_loop().time())
+        frame = av.VideoFrame.from_ndarray(picture(due_s - self.start_s, *self.size, EVENTS_S), format="rgb24").reformat(format="yuv420p")
+        frame.pts, frame.time_base = round(self.count / self.fps * 90_000), Fraction(1, 90_000)
+        self.count += 1
+        return frame
+
+
+class Microphone(MediaStreamTrack):
+    """What is heard at the same moments, 20 ms at a time."""
+
+    kind = "audio"
+
+    def __init__(self, start_s: float) -> None:
+        super().__init__()
+        self.start_s, self.count = start_s, 0
+        self.sound = bursts(30, 48_000, EVENTS_S)
+
+    async def recv(self) -> av.AudioFrame:
+        await asyncio.sleep(self.start_s + (self.count + 1) * 0.02 - asyncio.get_running_loop().time())
+        part = (self.sound[self.count * 960 : (self.count + 1) * 960] * 32_767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, self.count * 960, Fraction(1, 48_000)
+        self.count += 1
+        return frame
+
+
+async def publish(*tracks: MediaStreamTrack, codec: str | None = None) -> tuple[RTCPeerConnection, WebRtcSource]:
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    for track in tracks:
+        peer.addTrack(track)
+    if codec:
+        video = next(transceiver for transceiver in peer.getTransceivers() if transceiver.kind == "video")
+        capabilities = RTCRtpSender.getCapabilities("video").codecs
+        video.setCodecPreferences([capability for capability in capabilities if capability.mimeType == f"video/{codec}"])
+    await peer.setLocalDescription(await peer.createOffer())
+    source = WebRtcSource()
+    answer = await source.answer(peer.localDescription.sdp)
+    await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    return peer, source
+
+
+class Listener:
+    """Runs a source and keeps what it gives, in arrival order."""
+
+    def __init__(self, source: WebRtcSource) -> None:
+        self.items: list[MediaItem] = []
+        self.channel: Channel[MediaItem] = Channel(64, "drop_oldest", lambda item: isinstance(item, VideoFrame))
+        self.running = asyncio.create_task(self._run(source))
+        self.reading = asyncio.create_task(self._read())
+
+    async def _run(self, source: WebRtcSource) -> None:
+        try:
+            await source.run(self.channel)
+        finally:
+            self.channel.close()
+
+    async def _read(self) -> None:
+        async for item in self.channel:
+            self.items.append(item)
+
+    def of(self, kind: type, since: int = 0) -> list:
+        return [item for item in self.items[since:] if isinstance(item, kind)]
+
+    async def until(self, condition, seconds: float = 15) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition() and not self.reading.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def end(self) -> None:
+        async with asyncio.timeout(10):
+            await self.running
+            await self.reading
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left_running():
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(40):
+        left = [task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not task.done()]
+        threads = [thread.name for thread in threading.enumerate() if "decoder" in thread.name or "webrtc" in thread.name]
+        if not left and not threads:
+            return
+        await asyncio.sleep(0.05)
+    assert not left
+    assert not threads
+
+
+@pytest.mark.parametrize(("codec", "late_s"), [("VP8", 0.7), ("H264", 0.0)])
+async def test_offset_of_late_video_is_recovered_after_sender_reports(codec, late_s):
+    start_s = asyncio.get_running_loop().time() + 0.3
+    peer, source = await publish(Microphone(start_s), Camera(start_s, late_s), codec=codec)
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(MediaInfo)) == 2)
+    assert listener.of(MediaInfo) == [MediaInfo(True, True, "arrival"), MediaInfo(True, True, "sender_report")]
+    since = len(listener.items)
+    await listener.until(lambda: len(sound_events_s(listener.of(AudioChunk, since))) >= 4)
+    await peer.close()
+    await listener.end()
+    seen, sounded = picture_events_s(listener.of(VideoFrame, since)), sound_events_s(listener.of(AudioChunk, since))
+    offsets = [min(seen, key=lambda s: abs(s - heard)) - heard for heard in sounded[1:-1]]
+    print("offsets", codec, late_s, [round(offset, 3) for offset in offsets])
+    assert np.median(offsets) == pytest.approx(0, abs=0.04)
+    assert listener.of(VideoFrame)[0].rgb.shape == (120, 160, 3)
+
+
+async def test_sound_alone_has_no_gaps():
+    start_s = asyncio.get_running_loop().time() + 0.2
+    peer, source = await publish(Microphone(start_s))
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(AudioChunk)) >= 40)
+    await peer.close()
+    await listener.end()
+    chunks = listener.of(AudioChunk)
+    assert listener.of(MediaInfo) == [MediaInfo(True, False, "sender_report")]
+    assert chunks[0].time_s == pytest.approx(0, abs=0.1)
+    for earlier, later in pairwise(chunks):
+        assert later.time_s == pytest.approx(earlier.end_s, abs=0.001)
+
+
+async def test_a_change_of_size_in_the_call_is_normal():
+    start_s = asyncio.get_running_loop().time() + 0.2
+    camera = Camera(start_s)
+    peer, source = await publish(camera)
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(VideoFrame)) >= 10)
+    camera.size = (320, 240)
+    await listener.until(lambda: listener.of(VideoFrame)[-1].rgb.shape == (240, 320, 3))
+    await peer.close()
+    await listener.end()
+
+
+async def test_close_in_the_middle_ends_quietly():
+    start_s = asyncio.get_running_loop().time()
+    peer, source = await publish(Microphone(start_s), Camera(start_s))
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(VideoFrame)) >= 3)
+    await source.close()
+    await listener.end()
+    await peer.close()
+
+
+async def test_cancelling_closes_the_connection():
+    start_s = asyncio.get_running_loop().time()
+    peer, source = await publish(Microphone(start_s))
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(AudioChunk)) >= 3)
+    listener.running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listener.end()
+    await peer.close()
+
+
+async def test_frozen_media_and_a_publisher_that_never_comes_are_retryable_errors():
+    start_s = asyncio.get_running_loop().time()
+    microphone = Microphone(start_s)
+    peer, source = await publish(microphone)
+    source._frozen_timeout_s = 1.0
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(AudioChunk)) >= 3)
+    microphone.start_s += 60
+    with pytest.raises(SourceError, match="no media from the publisher") as caught:
+        await listener.end()
+    assert caught.value.retryable
+    await peer.close()
+
+    peer, source = await publish(Microphone(start_s + 60))
+    source._connect_timeout_s = 0.5
+    with pytest.raises(SourceError, match="sent no media") as caught:
+        await Listener(source).end()
+    assert caught.value.retryable
+    await peer.close()
+
+
+async def offer(*tracks: MediaStreamTrack) -> str:
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    for track in tracks:
+        peer.addTrack(track)
+    peer.createDataChannel("chat")
+    await peer.setLocalDescription(await peer.createOffer())
+    sdp = peer.localDescription.sdp
+    await peer.close()
+    return sdp
+
+
+async def refused(sdp: str) -> str:
+    with pytest.raises(SourceError) as caught:
+        await WebRtcSource().answer(sdp)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_offers_that_cannot_be_used_are_refused_with_one_line():
+    good = await offer(Microphone(0))
+    assert "no SDP" in await refused("")
+    assert "no SDP" in await refused("{'hello': 1}")
+    assert "offer" in await refused("v=0\r\nhello\r\n")
+    assert "no media" in await refused("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n")
+    assert "no media" in await refused(await offer())
+    assert "sends nothing" in await refused(good.replace("a=sendrecv", "a=recvonly"))
+    unknown = "\r\n".join(
+        line.replace("opus/48000/2", "speex/48000/2") for line in good.splitlines() if "PCM" not in line and "G722" not in line
+    )
+    unknown = unknown.replace("UDP/TLS/RTP/SAVPF 96 9 0 8", "UDP/TLS/RTP/SAVPF 96")
+    assert "no codec in common" in await refused(unknown + "\r\n")
+    assert "cannot be answered" in await refused(good.replace("a=ice-ufrag", "a=x-ice-ufrag"))
+
+
+@pytest.mark.parametrize("cut", [40, 200, 400, 700, 900])
+async def test_a_cut_offer_never_raises_anything_else(cut):
+    sdp = (await offer(Microphone(0), Camera(0)))[:cut]
+    source = WebRtcSource()
+    with contextlib.suppress(SourceError):
+        await source.answer(sdp)
+    await source.close()
