@@ -121,16 +121,16 @@ class Detection(Section):
 
     detect_hz: float = Field(default=5.0, gt=0, le=60)
     min_face_px: int = Field(default=48, ge=16)
-    patience_s: float = Field(default=0.6, ge=0, le=10)
+    patience_s: float = Field(default=1.0, ge=0, le=10)
 
 
 class Policy(Section):
-    """When the evidence about one modality becomes an incident, and when that ends."""
+    """When the evidence about one modality becomes an incident, and when that ends; None keeps what the models were calibrated with."""
 
     threshold: float | None = Field(default=None, gt=0, lt=1)
-    min_evidence_s: float = Field(default=2.4, ge=0)
-    hold_s: float = Field(default=6.0, ge=0)
-    cooldown_s: float = Field(default=10.0, ge=0)
+    min_evidence_s: float | None = Field(default=None, ge=0)
+    hold_s: float | None = Field(default=None, ge=0)
+    cooldown_s: float | None = Field(default=None, ge=0)
 
 
 class Alerts(Section):

@@ -1,0 +1,113 @@
+"""One stream's life: connecting → live → (reconnecting → live)* → ended or failed. Nothing that happens in it stops another."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+
+from monitor.channel import Channel
+from monitor.errors import MonitorError, SourceError
+from monitor.media import Alert, Emit, Event, MediaItem, StreamState
+from monitor.sources import Source
+
+logger = logging.getLogger("monitor.streams")
+Watch = Callable[[str, Source, Emit], Awaitable[None]]
+"""Judges one source until it ends: (stream id, source, emit)."""
+DRAIN_S = 8.0  # a stream that was told to end may take this long to judge what it has heard
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to open a stream, and the waits (seconds) between tries; no waits: one try."""
+
+    stream: str
+    open: Callable[[], Source]
+    waits_s: Callable[[], Iterator[float]] = lambda: iter(())
+
+
+class Supervised:
+    """Runs a Plan. `stop` ends the source as if the media had ended: what was heard is judged and open incidents close."""
+
+    def __init__(self, plan: Plan, watch: Watch, emit: Emit) -> None:
+        self._plan = plan
+        self._watch = watch
+        self._emit = emit
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self) -> None:
+        stream = self._plan.stream
+        waits_s = self._plan.waits_s()
+        self._emit(stream, StreamState("connecting"))
+        while True:
+            attempt = _Attempt(stream, self._emit)
+            try:
+                await self._watch(stream, _Stoppable(self._plan.open(), self._stopping), attempt)
+            except SourceError as error:
+                if attempt.was_live:
+                    waits_s = self._plan.waits_s()
+                wait_s = next(waits_s, None) if error.retryable else None
+                if wait_s is None:
+                    self._emit(stream, StreamState("failed", str(error)))
+                    return
+                self._emit(stream, StreamState("reconnecting", str(error)))
+                if await self._stopped_within(wait_s):
+                    break
+            except MonitorError as error:
+                self._emit(stream, StreamState("failed", str(error)))
+                return
+            except Exception as error:
+                logger.exception("stream %s: internal error", stream)
+                self._emit(stream, StreamState("failed", f"internal error ({type(error).__name__}); please report it with the log"))
+                return
+            else:
+                break
+        self._emit(stream, StreamState("ended", "stopped" if self._stopping.is_set() else "the media ended"))
+
+    async def _stopped_within(self, wait_s: float) -> bool:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), wait_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+class _Attempt:
+    """Passes a try's events on: the first one means that media flows, and incidents get ids that no other try or start gave."""
+
+    def __init__(self, stream: str, emit: Emit) -> None:
+        self.was_live = False
+        self._stream = stream
+        self._emit = emit
+        self._suffix = secrets.token_hex(4)
+
+    def __call__(self, stream: str, event: Event) -> None:
+        if not self.was_live and not isinstance(event, StreamState):
+            self.was_live = True
+            self._emit(stream, StreamState("live"))
+        if isinstance(event, Alert):
+            event = replace(event, incident_id=f"{event.incident_id}-{self._suffix}")
+        self._emit(stream, event)
+
+
+class _Stoppable:
+    """A source that also ends when `stopping` is set."""
+
+    def __init__(self, source: Source, stopping: asyncio.Event) -> None:
+        self._source = source
+        self._stopping = stopping
+
+    async def run(self, out: Channel[MediaItem]) -> None:
+        running = asyncio.ensure_future(self._source.run(out))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+        finally:
+            running.cancel()
+            stopping.cancel()
+            await asyncio.gather(running, stopping, return_exceptions=True)
