@@ -150,12 +150,11 @@ def mirror(maps: Floats) -> Floats:
 
 
 def losses(cells: Tensor, wanted: Tensor) -> Tensor:
-    """[3]: score (quality focal loss, Li et al. 2020) everywhere; box (1 − IoU and log size) and landmarks (in box sides) where a face is."""
+    """[3]: score (quality focal loss, Li et al. 2020); box (1 − IoU and log size) and landmarks (in box sides) where a face is."""
     target = wanted[:, :, 0].clamp(0, 1)
     surprise = (cells[:, :, 0].sigmoid() - target).abs().square()
-    score = (
-        surprise * nn.functional.binary_cross_entropy_with_logits(cells[:, :, 0], target, reduction="none")
-    ).sum() / target.sum().clamp(min=1)
+    entropy = nn.functional.binary_cross_entropy_with_logits(cells[:, :, 0], target, reduction="none")
+    score = (surprise * entropy).sum() / target.sum().clamp(min=1)
     faces = target > TEACHER_CONFIDENCE / 2
     weight = target[faces] ** 2
     mine, theirs = cells[faces], wanted[faces]
