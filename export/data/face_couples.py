@@ -1,0 +1,138 @@
+"""Training couples: a fake and a genuine crop that differ in nothing but the forgery, as far as the pool allows."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data.face_augment import MAP_CELLS, Floats, Image, blend, cut_map, degrade, draw_degradation
+from export.data.faces import MARGIN_PX, WIDE_PX, FaceCache, FaceRow, split
+
+KINDS = {"pair": 0.32, "look-alike": 0.30, "still": 0.18, "blend": 0.20}
+TWINS = 24  # a fake without its original is set against one of this many genuine crops that look most like it
+UNCHANGED = 0.008  # a fake whose mask is emptier than this share shows no forgery that its original could teach
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`faces` [2n, 3, 128, 128] (n genuine, then their n fakes), `labels` [2n], `maps` [2n, 16, 16], `map_known` [2n] (0 or 1)."""
+
+    faces: Floats
+    labels: Floats
+    maps: Floats
+    map_known: Floats
+
+
+def fold_of(rows: Sequence[FaceRow]) -> tuple[list[int], list[int]]:
+    """Rows for training and rows held out (see `faces.split`). `devset` is in neither; the other folders only train."""
+    clips: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row.pool == "wild":
+            pair = rows[row.origin].clip if row.origin >= 0 else "" if row.fake else row.clip
+            known = clips.setdefault(row.clip, {"pair": ""})
+            known.update(group=row.group, source=row.source, generator=row.generator, family=row.family, pair=known["pair"] or pair)
+    names = sorted(clips)
+    others = {row.generator for row in rows if row.pool not in ("wild", "devset") and row.generator}
+    train, held = split([clips[name] for name in names], barred=others)
+    side = {**{names[i]: 0 for i in train}, **{names[i]: 1 for i in held}}
+    of_wild = {which: [i for i, row in enumerate(rows) if row.pool == "wild" and side.get(row.clip) == which] for which in (0, 1)}
+    return of_wild[0] + [i for i, row in enumerate(rows) if row.pool not in ("wild", "devset")], of_wild[1]
+
+
+class Couples:
+    """Draws couples from the training rows of the cache, generators weighted by the square root of their size."""
+
+    def __init__(self, cache: FaceCache, train: Sequence[int], rng: np.random.Generator) -> None:
+        self._cache = cache
+        self._rng = rng
+        rows = cache.rows
+        self._genuine = np.array([i for i in train if not rows[i].fake])
+        self._same_clip: dict[str, list[int]] = defaultdict(list)
+        for i in self._genuine:
+            self._same_clip[rows[i].pool + rows[i].clip].append(int(i))
+        looks = np.array([rows[i].look for i in self._genuine], np.float32)
+        self._spread = looks.std(0) + 1e-6
+        self._looks = looks / self._spread
+        self._by_kind: dict[str, dict[str, list[int]]] = {
+            "pair": defaultdict(list),
+            "look-alike": defaultdict(list),
+            "still": defaultdict(list),
+        }
+        for i in train:
+            if rows[i].fake and not (rows[i].pool == "stills" and self._unchanged(i)):
+                kind = "still" if rows[i].pool == "stills" else "pair" if rows[i].origin >= 0 else "look-alike"
+                self._by_kind[kind][rows[i].generator].append(i)
+        self._draw: dict[str, Callable[[], tuple[Image, Image, Floats | None]]] = {
+            "pair": lambda: self._known("pair"),
+            "look-alike": lambda: self._known("look-alike"),
+            "still": lambda: self._known("still"),
+            "blend": self._blended,
+        }
+
+    def batches(self, couples: int) -> Iterator[Batch]:
+        kinds = list(KINDS)
+        while True:
+            chosen = self._rng.choice(len(kinds), size=couples, p=list(KINDS.values()))
+            yield self._batch([kinds[k] for k in chosen])
+
+    def _batch(self, kinds: Sequence[str]) -> Batch:
+        n = len(kinds)
+        faces = np.empty((2 * n, 3, 128, 128), np.float32)
+        maps = np.zeros((2 * n, MAP_CELLS, MAP_CELLS), np.float32)
+        known = np.ones(2 * n, np.float32)
+        for slot, kind in enumerate(kinds):
+            genuine, fake, mask = self._draw[kind]()
+            how = draw_degradation(self._rng, MARGIN_PX)
+            faces[slot] = degrade(genuine, how, self._rng).transpose(2, 0, 1)
+            faces[n + slot] = degrade(fake, how, self._rng).transpose(2, 0, 1)
+            known[n + slot] = mask is not None
+            if mask is not None:
+                maps[n + slot] = cut_map(mask, how)
+        return Batch(faces, np.repeat(np.array([0, 1], np.float32), n), maps, known)
+
+    def _known(self, kind: str) -> tuple[Image, Image, Floats | None]:
+        """A fake of the pool with its original or a look-alike."""
+        groups = self._by_kind[kind]
+        sizes = np.sqrt([len(g) for g in groups.values()])
+        group = list(groups.values())[self._rng.choice(len(groups), p=sizes / sizes.sum())]
+        index = group[self._rng.integers(len(group))]
+        row = self._cache.rows[index]
+        genuine = row.origin if row.origin >= 0 else self._twin(row)
+        mask = self._wide_mask(index) if row.masked and not self._unchanged(index) else None
+        return self._cache.crops[genuine], self._cache.crops[index], mask
+
+    def _blended(self) -> tuple[Image, Image, Floats | None]:
+        """A genuine crop and a blend of it with itself, with another moment of its clip, or with a look-alike."""
+        index = int(self._genuine[self._rng.integers(len(self._genuine))])
+        row = self._cache.rows[index]
+        genuine = np.asarray(self._cache.crops[index])
+        moments = [i for i in self._same_clip[row.pool + row.clip] if i != index]
+        way = self._rng.random()
+        donor: Image | None = None
+        kind = str(self._rng.choice(["face", "mouth", "eyes"], p=[0.6, 0.25, 0.15]))
+        if way < 0.3 and moments:
+            donor, kind = (
+                np.asarray(self._cache.crops[moments[self._rng.integers(len(moments))]]),
+                str(self._rng.choice(["mouth", "eyes", "mouth"])),
+            )
+        elif way < 0.6:
+            donor = np.asarray(self._cache.crops[self._twin(row)])
+        fake, mask = blend(genuine, donor, kind, self._rng)
+        return genuine, fake, mask
+
+    def _twin(self, row: FaceRow) -> int:
+        """A genuine row of another clip that looks like `row` in sharpness, brightness, contrast and saturation."""
+        distance = np.abs(self._looks - np.asarray(row.look, np.float32) / self._spread).max(1)
+        near = np.argpartition(distance, min(TWINS, len(distance) - 1))[:TWINS]
+        others = [int(self._genuine[i]) for i in near if self._cache.rows[self._genuine[i]].clip != row.clip]
+        return others[self._rng.integers(len(others))] if others else int(self._genuine[near[0]])
+
+    def _unchanged(self, index: int) -> bool:
+        return self._cache.rows[index].masked and float(self._cache.masks[index].mean()) < UNCHANGED * 255
+
+    def _wide_mask(self, index: int) -> NDArray[np.float32]:
+        mask = self._cache.masks[index].astype(np.float32) / 255
+        return np.asarray(cv2.resize(mask, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,0 +1,106 @@
+"""Train, judge and export the face-forgery localiser: python -m export.train_face [--minutes 35] [--pool DIR] [--out DIR] [--fresh].
+
+Reads the pool (wild, stills, faces, talk, a little of avspeech; devset only to judge), one thread. Resumes an unfinished run by itself.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export.data.face_couples import Batch, Couples, fold_of
+from export.data.faces import FaceCache, open_cache
+from export.data.pool import cache_folder, pool_folder
+from export.face_report import clip_scores, export_best, fold_auc
+from export.nets.face import FaceNet
+from export.to_onnx import MODELS
+from export.training import Average, Budget, Run, learning_rate, prepare
+
+COUPLES = 16
+PEAK_RATE = 2e-3
+SMOOTHING = 0.05
+MAP_WEIGHT = 2.0
+UNKNOWN_MAP_WEIGHT = 0.3
+JUDGE_EVERY_S = 120.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=35, help="training time, over all resumed runs together")
+    parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
+    parser.add_argument("--out", type=Path, default=MODELS, help="where face_forgery.onnx and .json go")
+    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--fresh", action="store_true", help="forget an unfinished run")
+    parser.add_argument("--export-only", action="store_true", help="judge and export the best state so far")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    pool = pool_folder(options.pool)
+    checkpoint = cache_folder("runs") / "face.pt"
+    if options.fresh:
+        checkpoint.unlink(missing_ok=True)
+    cache = open_cache(pool)
+    if not options.export_only:
+        train(cache, pool, checkpoint, options.minutes, options.seed)
+    torch.set_num_threads(1)
+    export_best(cache, checkpoint, options.out)
+
+
+def train(cache: FaceCache, pool: Path, checkpoint: Path, minutes: float, seed: int) -> None:
+    """Until the time is over; the averaged net with the best matched AUC on the held-out fold is the one kept."""
+    rng = prepare(seed)
+    net = FaceNet()
+    net.backbone.load_keras(pool / "weights" / "mobilenetv2_035_imagenet.npz")
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    average = Average(net)
+    optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=PEAK_RATE, weight_decay=0.05)
+    run = Run({"net": net, "average": average.net, "optimiser": optimiser}, checkpoint)
+    if run.step:
+        rng = np.random.default_rng([seed, run.step])
+    train_rows, held = fold_of(cache.rows)
+    batches = Couples(cache, train_rows, rng).batches(COUPLES)
+    budget = Budget(minutes, run.spent_s, run.step)
+    recent, judged_s = 1.0, budget.spent_s
+    for step in budget:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(budget.share, PEAK_RATE)
+        net.train()
+        loss = loss_of(net, next(batches))
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+        average.update(net)
+        recent += 0.02 * (loss.item() - recent)
+        if budget.spent_s - judged_s > JUDGE_EVERY_S:
+            judged_s = budget.spent_s
+            judge(run, budget, average.net, cache, held, f"{2 * COUPLES * step} crops, loss {recent:.3f}")
+    judge(run, budget, average.net, cache, held, "end")
+
+
+def judge(run: Run, budget: Budget, net: nn.Module, cache: FaceCache, held: list[int], progress: str) -> None:
+    found = fold_auc(clip_scores(net, cache, held))
+    families = " ".join(f"{name} {value:.2f}" for name, value in found["families"].items())
+    run.keep(budget, found["matched"], f"{progress}; held out: matched {found['matched']:.3f} plain {found['plain']:.3f} ({families})")
+
+
+def loss_of(net: nn.Module, batch: Batch) -> Tensor:
+    """Label, map where it is known, and for whole-face forgeries without a map: half of the cells should find something."""
+    faces = torch.from_numpy(batch.faces).contiguous(memory_format=torch.channels_last)
+    labels, maps, known = torch.from_numpy(batch.labels), torch.from_numpy(batch.maps), torch.from_numpy(batch.map_known)
+    with torch.autocast("cpu", torch.bfloat16):
+        logit, map_logits = net(faces)
+    logit, map_logits = logit.float(), map_logits.float()
+    label_loss = F.binary_cross_entropy_with_logits(logit, labels * (1 - SMOOTHING) + SMOOTHING / 2)
+    cells = F.binary_cross_entropy_with_logits(map_logits, maps, reduction="none", pos_weight=torch.tensor(2.0)).mean((1, 2))
+    upper_half = torch.topk(map_logits.flatten(1), 128, dim=1).values.mean(1)
+    map_loss = (cells * known).sum() / known.sum().clamp(min=1)
+    unknown_loss = (F.softplus(-upper_half) * (1 - known)).mean()
+    return label_loss + MAP_WEIGHT * map_loss + UNKNOWN_MAP_WEIGHT * unknown_loss
+
+
+if __name__ == "__main__":
+    main()

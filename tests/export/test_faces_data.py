@@ -1,0 +1,190 @@
+"""The face data: who is held out, masks of pairs, couples and blends, all on synthetic pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from export.data.face_augment import blend, cut_map, degrade, draw_degradation, region_mask
+from export.data.face_couples import KINDS, Couples, fold_of
+from export.data.faces import (
+    MARGIN_PX,
+    MASK_PX,
+    WIDE_PX,
+    FaceCache,
+    FaceRow,
+    change_mask,
+    components,
+    look_of,
+    records_of,
+    same_name,
+    split,
+)
+from export.data.pool import PoolError, pool_folder
+from monitor.faces.crop import FACE_PX, face_crop
+
+FAMILIES = ("face swap", "lip-sync", "talking head", "re-animation by video")
+
+
+def picture(seed: int, px: int = WIDE_PX) -> np.ndarray:
+    """A smooth random picture with a little texture."""
+    rng = np.random.default_rng(seed)
+    smooth = cv2.resize(rng.uniform(30, 220, (10, 10, 3)).astype(np.float32), (px, px), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + rng.normal(0, 3, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def records(count: int = 300) -> list[dict[str, str]]:
+    """Clips of 60 people on 40 pages by 30 generators; every third is genuine; some pages share people, as in the pool."""
+    rng = np.random.default_rng(1)
+    out = []
+    for index in range(count):
+        page = int(rng.integers(40))
+        fake = index % 3 > 0
+        person = page + 40 * int(rng.integers(2)) if page < 36 else 0
+        generator = f"G{page % 30}" if fake else ""
+        family = FAMILIES[page % 4] if fake else ""
+        out.append(
+            {"group": f"p{person}", "source": f"page{page}", "generator": generator, "family": family, "pair": "", "file": f"{index}"}
+        )
+    return out
+
+
+def test_training_and_held_out_share_no_person_page_or_generator():
+    clips = records()
+    train, held = split(clips, barred=["G3"])
+    assert train
+    assert held
+    for key in ("group", "source", "generator"):
+        assert not ({clips[i][key] for i in train} & {clips[i][key] for i in held}) - {""}, key
+    assert "G3" not in {clips[i]["generator"] for i in held}
+    assert split(clips, barred=["G3"]) == (train, held)
+
+
+def test_components_join_over_any_shared_key():
+    a, b, c = ({"group": g, "source": s, "pair": ""} for g, s in (("1", "x"), ("2", "x"), ("3", "")))
+    assert components([a, b, c]) == [[0, 1], [2]]
+
+
+def test_one_generator_is_known_under_its_spellings():
+    assert same_name("Wan-S2V") == same_name("WanS2V")
+    assert same_name("DFDC (method not stated)") == same_name("DFDC (several swap methods)")
+    assert same_name("LIA") != same_name("LIA-X")
+
+
+def test_mask_of_identical_crops_is_empty():
+    original = picture(2)
+    brighter = np.clip(original.astype(np.int16) + 12, 0, 255).astype(np.uint8)
+    coded = cv2.imdecode(cv2.imencode(".jpg", original, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
+    assert change_mask(original, original).max() == 0
+    assert change_mask(brighter, original).mean() < 2
+    assert change_mask(coded, original).mean() < 2
+
+
+def test_mask_of_a_pasted_patch_covers_it_and_little_else():
+    original, forged = picture(3), picture(3)
+    forged[60:110, 50:100] = 255 - forged[60:110, 50:100] // 2
+    mask = change_mask(forged, original) > 127
+    truth = np.zeros((WIDE_PX, WIDE_PX), bool)
+    truth[60:110, 50:100] = True
+    cells = truth.reshape(MASK_PX, 4, MASK_PX, 4).mean((1, 3))
+    assert mask[cells == 1].mean() > 0.9
+    assert mask[cells == 0].mean() < 0.12
+
+
+def test_wide_crop_holds_the_crop_of_a_call_in_its_middle():
+    landmarks = np.array([[120, 130], [180, 128], [150, 160], [126, 195], [176, 194]], np.float32)
+    frame = picture(4, 320)
+    wide = face_crop(frame, landmarks, MARGIN_PX)
+    assert wide.shape == (WIDE_PX, WIDE_PX, 3)
+    inner = wide[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX].astype(int)
+    assert np.abs(inner - face_crop(frame, landmarks)).max() <= 1
+
+
+def test_map_follows_the_crop():
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        how = draw_degradation(rng, MARGIN_PX)
+        patch = np.zeros((WIDE_PX, WIDE_PX), np.float32)
+        patch[40:72, 88:120] = 1.0
+        shown = replace(
+            how, curve=np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1), resize=1.0, blur_px=0.0, noise_levels=0.0, jpeg_quality=0
+        )
+        crop = degrade(np.repeat((patch * 255).astype(np.uint8)[..., None], 3, 2), shown, rng)[..., 0] / 255
+        assert crop.shape == (FACE_PX, FACE_PX)
+        assert np.abs(cut_map(patch, how) - cv2.resize(crop, (16, 16), interpolation=cv2.INTER_AREA)).max() < 0.05
+
+
+@pytest.mark.parametrize("kind", ["face", "mouth", "eyes"])
+def test_blend_changes_its_region_only(kind):
+    rng = np.random.default_rng(6)
+    genuine, donor = picture(7), picture(8)
+    fake, mask = blend(genuine, donor, kind, rng)
+    difference = np.abs(fake.astype(int) - genuine).mean(2)
+    assert difference[mask == 0].max() == 0
+    assert difference[mask > 0.9].mean() > 3
+    assert 0.01 < region_mask(rng, kind, WIDE_PX).mean() < 0.5
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FaceCache:
+    """A made-up cache: pairs, unpaired fakes, stills and devset rows over four pages."""
+    rows, crops = [], []
+
+    def add(pool: str, clip: str, fake: bool, origin: int = -1, page: int = 0) -> int:
+        crops.append(picture(100 + len(crops)))
+        who = f"{pool}{page}" if pool == "wild" else ""
+        generator, family = (f"G{page}{pool}", FAMILIES[page % 4]) if fake else ("", "")
+        masked = origin >= 0 or not fake
+        nuisances = (1.0, 2.0, 3.0, 4.0, 5.0)
+        rows.append(FaceRow(pool, clip, fake, generator, family, who, who, origin, masked, nuisances, look_of(crops[-1])))
+        return len(rows) - 1
+
+    for page in range(12):
+        original = add("wild", f"real{page}", False, page=page)
+        add("wild", f"paired{page}", True, original, page)
+        add("wild", f"alone{page}", True, page=page)
+    still = add("stills", "a.jpg", False)
+    add("stills", "b.jpg", True, still)
+    add("devset", "d.mp4", True)
+    made = FaceCache.__new__(FaceCache)
+    made.rows, made.crops = rows, np.stack(crops)
+    made.masks = np.full((len(rows), MASK_PX, MASK_PX), 200, np.uint8)
+    return made
+
+
+def test_fold_leaves_devset_alone_and_holds_whole_pages(cache):
+    train, held = fold_of(cache.rows)
+    rows = cache.rows
+    assert train
+    assert held
+    assert not {i for i in [*train, *held] if rows[i].pool == "devset"}
+    assert {rows[i].pool for i in held} == {"wild"}
+    assert not {rows[i].group for i in train if rows[i].pool == "wild"} & {rows[i].group for i in held}
+
+
+def test_couples_are_balanced_and_know_their_maps(cache):
+    couples = Couples(cache, fold_of(cache.rows)[0], np.random.default_rng(9))
+    batch = next(couples.batches(16))
+    assert batch.faces.shape == (32, 3, 128, 128)
+    assert batch.labels.sum() == 16
+    assert batch.maps[batch.labels == 0].max() == 0
+    assert batch.map_known[batch.labels == 0].all()
+    assert 0 <= batch.maps.min() <= batch.maps.max() <= 1
+    assert sum(KINDS.values()) == pytest.approx(1)
+
+
+@pytest.mark.pool
+def test_fold_of_the_real_pool_has_every_family_on_both_sides():
+    try:
+        clips = records_of(pool_folder(), "wild")
+    except PoolError as error:
+        pytest.skip(str(error))
+    train, held = split(clips, barred=["DFDC", "StyleGAN", "inswapper"])
+    for side in (train, held):
+        assert {clips[i]["family"] for i in side} == {*FAMILIES, ""}
+    for key in ("group", "source", "pair", "generator"):
+        assert not ({clips[i][key] for i in train} & {clips[i][key] for i in held}) - {""}, key
+    assert len(held) > 0.18 * len(clips)
+    assert len(train) > 0.6 * len(clips)
