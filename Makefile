@@ -13,8 +13,8 @@ test: check ## every check and every test; what needs a missing system program i
 	@$(BIN)/pytest
 
 check: $(VENV)/.development ## formatting, lint, types, layers
-	@$(BIN)/ruff format --check --quiet
-	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/core/test_layers.py
 
