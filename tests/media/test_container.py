@@ -85,12 +85,11 @@ async def test_sound_and_pictures_begin_near_zero_in_time_order(tmp_path):
     assert heard.order_s == pytest.approx(sorted(heard.order_s), abs=0.1)
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "mov", "ts", "avi"])
-@pytest.mark.parametrize("late_s", [0.0, 0.4])
+@pytest.mark.parametrize(
+    ("ending", "late_s"), [("avi", 0.0), *((ending, late_s) for ending in ("mp4", "mkv", "mov", "ts") for late_s in (0.0, 0.4))]
+)
 async def test_the_offset_between_sound_and_picture_is_kept(tmp_path, ending, late_s):
     codecs = {"avi": ("mpeg4", "pcm_s16le")}.get(ending, ("libx264", "aac"))
-    if ending == "avi" and late_s:
-        pytest.skip("AVI has no timestamps")
     recipe = Recipe(seconds=3, events_s=(0.8, 2.0), video_late_s=late_s, video_codec=codecs[0], audio_codec=codecs[1])
     heard = await collect(ContainerSource(str(write_media(tmp_path / f"a.{ending}", recipe))))
     seen, sounded = picture_events_s(heard.frames), sound_events_s(heard.chunks)
@@ -265,7 +264,10 @@ async def test_cancelling_leaves_no_thread(tmp_path):
     path = write_media(tmp_path / "a.mp4", Recipe(seconds=5))
     heard = await collect(ContainerSource(str(path)), enough=lambda heard: len(heard.frames) >= 3)
     assert len(heard.frames) >= 3
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("container")]
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("container")]
+    for thread in left:
+        thread.join(5)
+    assert not [thread for thread in left if thread.is_alive()]
 
 
 async def test_a_loop_goes_on_and_realtime_paces(tmp_path):
