@@ -11,6 +11,7 @@ from monitor.media import Detection
 GATE = 1.2  # a face is lost when it appears further off than this, in the cost below
 SIZE_WEIGHT = 1.0  # a doubled face costs as much as a shift of 0.7 of its width
 VELOCITY_GAIN = 0.6  # how much of each newly seen movement is believed
+AGE_WEIGHT = 0.2  # per second unseen: of two who may be meant, it is the one seen last
 COAST_S = 0.5  # a face not seen is expected to move on for so long and then to wait
 Floats = NDArray[np.float64]
 
@@ -67,13 +68,18 @@ class Tracker:
         self._paths.clear()
 
     def _costs(self, time_s: float, centres: Floats, sides: Floats) -> Floats:
-        """[detections, paths]: distance from where the path was expected, in face sides, plus the change of size."""
+        """[detections, paths]: distance from where the path was expected, in face sides, plus the change of size and the time unseen."""
         if not self._paths or not len(centres):
             return np.zeros((len(centres), len(self._paths)))
         expected = np.stack([path.expected_xy(time_s) for path in self._paths])
         known = np.array([path.side for path in self._paths])
+        unseen_s = np.array([time_s - path.seen_s for path in self._paths])
         distance = np.linalg.norm(centres[:, None] - expected[None], axis=2)
-        cost: Floats = distance / np.sqrt(sides[:, None] * known[None]) + SIZE_WEIGHT * np.abs(np.log(sides[:, None] / known[None]))
+        cost: Floats = (
+            distance / np.sqrt(sides[:, None] * known[None])
+            + SIZE_WEIGHT * np.abs(np.log(sides[:, None] / known[None]))
+            + AGE_WEIGHT * unseen_s
+        )
         return cost
 
 

@@ -1,5 +1,6 @@
 """From the frames of one stream to its tracked faces: detects a few times a second, fills in the frames between, cuts out the crops."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -60,14 +61,15 @@ class FaceWatcher:
         self._tracker = tracker or Tracker()
         self._waiting: list[VideoFrame] = []  # since the last detection, not yet reported
         self._last = _Look(-np.inf)
-        self._allowance = 1.0  # grows by MAX_RATE_HZ a second up to 2; a frame costs 1
-        self._allowance_s = -np.inf
+        self._newest_s = -np.inf
+        self._usual_gap_s = 1 / 30  # running mean of the time between frames
+        self._skipped = 0
         self._last_shape: tuple[int, ...] = ()
         self._last_thumbnail: NDArray[np.float32] | None = None
 
     def add(self, frame: VideoFrame) -> list[FrameFaces]:
         """Frames that are finished now, oldest first. Frames must come in time order; one that does not is ignored."""
-        if not self._affordable(frame.time_s):
+        if not self._wanted(frame.time_s):
             return []
         done: list[FrameFaces] = []
         if not frame.concealed:
@@ -94,15 +96,17 @@ class FaceWatcher:
         left, self._waiting = self._waiting, []
         return done + [FrameFaces(frame.time_s, self._unchanged(frame)) for frame in left]
 
-    def _affordable(self, time_s: float) -> bool:
-        if time_s <= self._allowance_s:
+    def _wanted(self, time_s: float) -> bool:
+        """Whether this frame is in time order and not one too many for MAX_RATE_HZ."""
+        if time_s <= self._newest_s:
             return False
-        elapsed_s = min(time_s - self._allowance_s, 1.0)
-        self._allowance_s = time_s
-        self._allowance = min(self._allowance + elapsed_s * MAX_RATE_HZ, 2.0)
-        if self._allowance < 1.0:
+        gap_s = min(time_s - self._newest_s, 0.1)
+        self._usual_gap_s += 0.1 * (gap_s - self._usual_gap_s)
+        self._newest_s = time_s
+        self._skipped += 1
+        if self._skipped < math.ceil(1 / (self._usual_gap_s * MAX_RATE_HZ) - 0.1):
             return False
-        self._allowance -= 1.0
+        self._skipped = 0
         return True
 
     def _look(self, index: int) -> list[FrameFaces]:

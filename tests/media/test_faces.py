@@ -1,0 +1,307 @@
+"""Faces of a stream, without any network: a detector that knows where the synthetic faces are."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+
+from monitor.faces.detect import FaceDetector, decode, letterbox
+from monitor.faces.quality import refusal, sharpness
+from monitor.faces.track import Tracker
+from monitor.faces.watch import FaceWatcher, scene_cut, thumbnail
+from monitor.media import Detection, FrameFaces, VideoFrame
+
+PATTERN = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
+GRAIN = np.random.default_rng(3).integers(0, 255, (360, 640, 3)).astype(np.uint8)
+STAMP_PX = 8  # the picture's corner says which picture it is
+
+
+def face(x: float, y: float, side: float, confidence: float = 0.9) -> Detection:
+    return Detection((x, y, x + side, y + side), (PATTERN * side + [x, y]).astype(np.float32), confidence)
+
+
+def mid(detection: Detection) -> tuple[float, float]:
+    x0, y0, x1, y1 = detection.box_xyxy
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+class Stage:
+    """Frames whose faces are a function of time; `detect` reads the time off the picture."""
+
+    def __init__(self, faces_at: Callable[[float], list[Detection]], height: int = 360, width: int = 640) -> None:
+        self.faces_at, self.height, self.width = faces_at, height, width
+        self.looked: list[float] = []
+
+    def frame(self, time_s: float, concealed: bool = False, background: np.ndarray = GRAIN) -> VideoFrame:
+        rgb = background[: self.height, : self.width].copy()
+        rgb[0, :STAMP_PX, 0] = np.frombuffer(np.float64(time_s).tobytes(), np.uint8)
+        return VideoFrame(time_s, rgb, concealed)
+
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        time_s = float(np.frombuffer(rgb[0, :STAMP_PX, 0].tobytes(), np.float64)[0])
+        self.looked.append(time_s)
+        return self.faces_at(time_s)
+
+
+def watch(watcher: FaceWatcher, frames: Iterable[VideoFrame]) -> list[FrameFaces]:
+    return [done for frame in frames for done in watcher.add(frame)] + watcher.flush()
+
+
+def times(rate_hz: float, seconds: float) -> list[float]:
+    return [i / rate_hz for i in range(int(rate_hz * seconds))]
+
+
+def test_frames_between_two_detections_move_in_a_straight_line() -> None:
+    stage = Stage(lambda t: [face(100 + 200 * t, 80, 100)])
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in times(25, 2)])
+    assert [frame.time_s for frame in done] == times(25, 2)
+    assert len(stage.looked) == pytest.approx(10, abs=2)
+    for frame in done:
+        (view,) = frame.faces
+        x0, _, x1, _ = view.box_xyxy
+        assert x0 * 640 == pytest.approx(100 + 200 * frame.time_s, abs=0.01)
+        assert x1 * 640 == pytest.approx(200 + 200 * frame.time_s, abs=0.01)
+        assert view.track_id == 0
+        assert view.mouth_gray is not None
+        assert view.mouth_gray.shape == (64, 64)
+        assert (view.face_rgb is not None) == (frame.time_s in stage.looked)
+
+
+def test_nothing_waits_longer_than_one_detection_interval() -> None:
+    stage = Stage(lambda t: [face(100, 80, 100)])
+    watcher = FaceWatcher(stage.detect, detect_hz=5)
+    waiting: list[float] = []
+    for time_s in times(30, 3):
+        waiting.append(time_s)
+        for done in watcher.add(stage.frame(time_s)):
+            assert done.time_s == waiting.pop(0)
+        assert not waiting or time_s - waiting[0] <= 0.2
+
+
+def test_a_face_is_reported_from_its_first_to_its_last_detection() -> None:
+    stage = Stage(lambda t: [face(100, 80, 100)] if 1.0 <= t <= 2.0 else [])
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in times(25, 3)])
+    seen = [frame.time_s for frame in done if frame.faces]
+    looked = [t for t in stage.looked if 1.0 <= t <= 2.0]
+    assert (seen[0], seen[-1]) == (looked[0], looked[-1])
+    assert len(done) == 75
+
+
+def test_several_faces_keep_their_ids_and_the_largest_come_first() -> None:
+    stage = Stage(lambda t: [face(60 * i, 40 + 20 * np.sin(t + i), 50 + 2 * i) for i in range(8)])
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in times(25, 3)])
+    for frame in done:
+        assert len(frame.faces) == 6
+        widths = [view.box_xyxy[2] - view.box_xyxy[0] for view in frame.faces]
+        assert widths == sorted(widths, reverse=True)
+        for view in frame.faces:
+            assert view.box_xyxy[0] * 640 == pytest.approx(60 * (7 - view.track_id), abs=0.1)
+
+
+def test_two_people_who_cross_do_not_swap() -> None:
+    stage = Stage(lambda t: [face(50 + 100 * t, 80, 60), face(450 - 100 * t, 95, 66)])
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in times(25, 4)])
+    for frame in done:
+        for view in frame.faces:
+            expected = 450 - 100 * frame.time_s if view.track_id == 0 else 50 + 100 * frame.time_s
+            assert view.box_xyxy[0] * 640 == pytest.approx(max(expected, 0), abs=0.1)
+
+
+def test_a_person_hidden_while_crossing_comes_back_as_the_same() -> None:
+    tracker = Tracker()
+    for time_s in times(5, 4):
+        left, right = face(50 + 100 * time_s, 80, 60), face(450 - 100 * time_s, 80, 60)
+        hidden = abs(left.box_xyxy[0] - right.box_xyxy[0]) < 70
+        numbered = tracker.update(time_s, [left] if hidden else [right, left])
+        assert {track_id: mid(d) for track_id, d in numbered} == ({1: mid(left)} if hidden else {0: mid(right), 1: mid(left)})
+
+
+def test_a_track_survives_a_second_of_misses_but_not_two() -> None:
+    tracker = Tracker()
+    assert tracker.update(0.0, [face(100, 80, 60)])[0][0] == 0
+    assert tracker.update(0.2, []) == []
+    assert tracker.update(0.9, [face(110, 80, 60)])[0][0] == 0
+    assert tracker.update(2.9, [face(110, 80, 60)])[0][0] == 1
+
+
+def test_somebody_elsewhere_or_of_another_size_is_somebody_new() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, [face(100, 80, 60)])
+    assert tracker.update(0.2, [face(400, 80, 60)])[0][0] == 1
+    assert tracker.update(0.4, [face(330, 10, 220)])[0][0] == 2
+
+
+def test_a_scene_cut_starts_new_ids_in_the_same_place_and_nothing_moves_across_it() -> None:
+    stage = Stage(lambda t: [face(100 if t < 1.0 else 130, 80, 100)])
+    night = np.ascontiguousarray(np.roll(GRAIN, 37, axis=1)[:, ::-1] // 4)
+    frames = [stage.frame(t, background=GRAIN if t < 1.0 else night) for t in times(25, 2)]
+    done = watch(FaceWatcher(stage.detect), frames)
+    assert [frame.time_s for frame in done] == times(25, 2)
+    for frame in done:
+        (view,) = frame.faces
+        assert view.track_id == (0 if frame.time_s < 1.0 else 1)
+        assert view.box_xyxy[0] * 640 == pytest.approx(100 if frame.time_s < 1.0 else 130)
+
+
+def test_a_flash_is_no_scene_cut() -> None:
+    soft = np.linspace(0, 160, 640)[None, :, None] * np.ones((360, 1, 3))
+    assert not scene_cut(thumbnail(soft.astype(np.uint8)), thumbnail((soft + 60).astype(np.uint8)))
+    assert scene_cut(thumbnail(soft.astype(np.uint8)), thumbnail(soft.astype(np.uint8)[:, ::-1]))
+
+
+@pytest.mark.parametrize("steps_s", [[0.01, 0.3, 0.04, 0.04, 0.09], [0.5], [1.7, 0.02], [0.033, 0.034, 0.02, 0.05]])
+def test_unsteady_frame_times_lose_no_frame_and_keep_the_straight_line(steps_s: list[float]) -> None:
+    stage = Stage(lambda t: [face(100 + 30 * t, 80, 100)])
+    stamps = list(np.cumsum([steps_s[i % len(steps_s)] for i in range(40)]).clip(max=15.0)[:40])
+    stamps = sorted(set(stamps))
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in stamps])
+    assert [frame.time_s for frame in done] == stamps
+    for frame in done:
+        for view in frame.faces:
+            assert view.box_xyxy[0] * 640 == pytest.approx(100 + 30 * frame.time_s, abs=0.01)
+
+
+@pytest.mark.parametrize(("rate_hz", "kept_hz"), [(24, 24), (25, 25), (30, 30), (50, 25), (60, 30), (120, 30)])
+def test_faster_streams_are_thinned_evenly(rate_hz: float, kept_hz: float) -> None:
+    stage = Stage(lambda t: [face(100, 80, 100)])
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in times(rate_hz, 4)])
+    assert len(done) / 4 == pytest.approx(kept_hz, rel=0.05)
+    gaps = np.diff([frame.time_s for frame in done][3:])
+    assert gaps.max() < 1.6 / kept_hz
+
+
+def test_a_jittery_thirty_a_second_is_not_thinned() -> None:
+    stage = Stage(lambda t: [face(100, 80, 100)])
+    jitter = np.random.default_rng(1).uniform(-0.008, 0.008, 120)
+    done = watch(FaceWatcher(stage.detect), [stage.frame(float(t + j + 1)) for t, j in zip(times(30, 4), jitter, strict=True)])
+    assert len(done) >= 115
+
+
+def test_a_change_of_resolution_keeps_the_person() -> None:
+    large = Stage(lambda t: [face(200, 100, 120)])
+    small = Stage(lambda t: [face(100, 50, 60)], height=180, width=320)
+    frames = [(large if t < 1.0 else small).frame(t) for t in times(25, 2)]
+
+    def detect(rgb: np.ndarray) -> list[Detection]:
+        return (large if rgb.shape[0] == 360 else small).detect(rgb)
+
+    soft = np.ascontiguousarray(np.broadcast_to(np.linspace(0, 200, 640)[None, :, None], (360, 640, 3)).astype(np.uint8))
+    frames = [large.frame(t, background=soft) if t < 1.0 else small.frame(t, background=soft[::2, ::2]) for t in times(25, 2)]
+    done = watch(FaceWatcher(detect, min_sharpness=0), frames)
+    assert [frame.time_s for frame in done] == times(25, 2)
+    assert {view.track_id for frame in done for view in frame.faces} == {0}
+    assert all(view.box_xyxy == pytest.approx((200 / 640, 100 / 360, 0.5, 220 / 360)) for frame in done for view in frame.faces)
+
+
+def test_concealed_frames_are_neither_looked_at_nor_cut_out() -> None:
+    stage = Stage(lambda t: [face(100 + 100 * t, 80, 100)])
+    hidden = {0.2, 0.24, 0.48, 0.52, 1.96}
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t, concealed=t in hidden) for t in times(25, 2)])
+    assert [frame.time_s for frame in done] == times(25, 2)
+    assert not hidden & set(stage.looked)
+    for frame in done:
+        (view,) = frame.faces
+        assert (view.mouth_gray is None) == (frame.time_s in hidden)
+        assert view.reason is None
+        assert frame.time_s == 1.96 or view.box_xyxy[0] * 640 == pytest.approx(100 + 100 * frame.time_s, abs=0.01)
+
+
+def test_a_long_freeze_is_reported_and_held_in_little_memory() -> None:
+    stage = Stage(lambda t: [face(100, 80, 100)])
+    watcher = FaceWatcher(stage.detect)
+    done = [d for t in times(25, 10) for d in watcher.add(stage.frame(t, concealed=t > 1))]
+    assert len(done) >= 240
+    assert max(stage.looked) <= 1
+
+
+def test_frames_that_go_back_in_time_are_ignored() -> None:
+    stage = Stage(lambda t: [face(100, 80, 100)])
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in (1.0, 1.04, 0.5, 1.04, 1.08)])
+    assert [frame.time_s for frame in done] == [1.0, 1.04, 1.08]
+
+
+def test_reasons_of_the_quality_gate() -> None:
+    soft = np.ascontiguousarray(np.broadcast_to(np.linspace(0, 255, 640)[None, :, None], (360, 640, 3)).astype(np.uint8))
+    assert refusal(GRAIN, face(100, 80, 47)) == "face_too_small"
+    assert refusal(GRAIN, face(100, 80, 49)) is None
+    assert refusal(soft, face(100, 80, 100)) == "face_blurred"
+    assert refusal(soft, face(100, 80, 100), min_sharpness=0.0) is None
+    assert sharpness(GRAIN, face(100, 80, 200)) == pytest.approx(sharpness(GRAIN // 2, face(100, 80, 200)), rel=0.1)
+    assert refusal(GRAIN, face(700, 500, 100)) == "face_blurred"
+
+
+def test_a_refused_face_is_reported_with_its_reason_and_without_crops() -> None:
+    stage = Stage(lambda t: [face(100, 80, 40), face(200, 80, 100)])
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in times(25, 1)])
+    reasons = Counter(
+        (view.track_id, view.reason, view.mouth_gray is None, view.face_rgb is None) for frame in done for view in frame.faces
+    )
+    assert set(reasons) == {(1, "face_too_small", True, True), (0, None, False, False), (0, None, False, True)}
+
+
+def test_a_face_that_is_small_at_one_end_of_an_interval_is_refused_inside_it() -> None:
+    stage = Stage(lambda t: [face(100, 80, 40 if t < 0.5 else 60)])
+    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in times(25, 1)])
+    turned = min(t for t in stage.looked if t >= 0.5)
+    assert all((view.reason is None) == (frame.time_s >= turned) for frame in done for view in frame.faces)
+
+
+def one_cell(stride: int, row: int, column: int, size_hw: tuple[int, int], score: float = 0.81) -> dict[str, np.ndarray]:
+    """YuNet's outputs with one sure cell: a box of 4 × 5 strides around the cell's centre."""
+    outputs: dict[str, np.ndarray] = {}
+    for s in (8, 16, 32):
+        cells = (size_hw[0] // s) * (size_hw[1] // s)
+        outputs |= {f"cls_{s}": np.zeros((1, cells, 1)), f"obj_{s}": np.full((1, cells, 1), 1.2), f"bbox_{s}": np.zeros((1, cells, 4))}
+        outputs[f"kps_{s}"] = np.zeros((1, cells, 10))
+    cell = row * (size_hw[1] // stride) + column
+    outputs[f"cls_{stride}"][0, cell] = score**2
+    outputs[f"bbox_{stride}"][0, cell] = [0.5, 0.5, np.log(4), np.log(5)]
+    outputs[f"kps_{stride}"][0, cell] = [-0.5, -0.5, 1.5, -0.5, 0.5, 0.5, -0.3, 1.5, 1.3, 1.5]
+    return {name: value.astype(np.float32) for name, value in outputs.items()}
+
+
+def test_decoding_of_one_cell() -> None:
+    confidence, boxes, landmarks = decode(one_cell(16, 3, 7, (192, 320)), (192, 320), 0.6)
+    assert confidence == pytest.approx([0.81])
+    assert boxes[0] == pytest.approx([7.5 * 16 - 32, 3.5 * 16 - 40, 7.5 * 16 + 32, 3.5 * 16 + 40])
+    assert landmarks[0, 0] == pytest.approx([6.5 * 16, 2.5 * 16])
+    assert landmarks[0, 1] == pytest.approx([8.5 * 16, 2.5 * 16])
+
+
+def test_the_detector_gives_pixels_of_the_picture_it_was_given() -> None:
+    shapes = []
+
+    def run(picture: np.ndarray) -> dict[str, np.ndarray]:
+        shapes.append(picture.shape)
+        return one_cell(32, 1, 2, picture.shape[2:])
+
+    (found,) = FaceDetector(run)(np.zeros((720, 1280, 3), np.uint8))
+    assert shapes == [(1, 3, 192, 320)]
+    assert found.box_xyxy == pytest.approx((4 * 16, 4 * -32, 4 * 144, 4 * 128))
+
+
+def test_where_nothing_is_found_half_the_size_is_tried() -> None:
+    shapes = []
+
+    def run(picture: np.ndarray) -> dict[str, np.ndarray]:
+        shapes.append(picture.shape[2:])
+        return one_cell(32, 1, 1, picture.shape[2:], score=0.9 if len(shapes) == 2 else 0.3)
+
+    (found,) = FaceDetector(run)(np.zeros((224, 224, 3), np.uint8))
+    assert shapes == [(224, 224), (128, 128)]
+    assert found.box_xyxy[2] == pytest.approx(2 * (48 + 64))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 700), (720, 1), (97, 33), (2160, 3840)])
+def test_pictures_of_odd_sizes_fit_the_network(shape: tuple[int, int]) -> None:
+    picture, scale = letterbox(np.full((*shape, 3), 200, np.uint8), 320)
+    assert picture.shape[2] % 32 == picture.shape[3] % 32 == 0
+    assert max(picture.shape) <= 320
+    assert 0 < scale <= 1
+    assert picture[0, 0, 0, 0] == 200
+
+
+def test_the_letterbox_hands_over_blue_first() -> None:
+    picture, _ = letterbox(np.full((32, 32, 3), (10, 20, 30), np.uint8), 320)
+    assert picture[0, :, 5, 5].tolist() == [30, 20, 10]
