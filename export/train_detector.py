@@ -123,16 +123,14 @@ def draw(store: SceneStore, rng: np.random.Generator) -> Iterator[tuple[Tensor, 
         order = rng.permutation(usable)
         for start in range(0, usable - BATCH + 1, BATCH):
             chosen = np.sort(order[start : start + BATCH])
-            pictures = store.scenes[chosen][:, :, :, ::-1].astype(np.float32)
+            pictures = np.array(store.scenes[chosen][:, :, :, ::-1].transpose(0, 3, 1, 2), order="C")
             maps = store.maps[chosen].astype(np.float32)
             mirrored = rng.random(BATCH) < 0.5
-            pictures[mirrored] = pictures[mirrored, :, ::-1]
+            pictures[mirrored] = pictures[mirrored][:, :, :, ::-1]
             maps[mirrored] = mirror(maps[mirrored])
-            pictures = pictures * rng.normal(1, 0.1, (BATCH, 1, 1, 3)).astype(np.float32) + rng.normal(0, 8, (BATCH, 1, 1, 1)).astype(
-                np.float32
-            )
-            pictures = np.clip(pictures, 0, 255)
-            yield torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))), torch.from_numpy(maps)
+            gain, lift = rng.normal(1, 0.1, (BATCH, 3, 1, 1)), rng.normal(0, 8, (BATCH, 1, 1, 1))
+            light = torch.from_numpy(pictures).float().mul_(torch.from_numpy(gain).float()).add_(torch.from_numpy(lift).float())
+            yield light.clamp_(0, 255), torch.from_numpy(maps)
 
 
 def mirror(maps: Floats) -> Floats:

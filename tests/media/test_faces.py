@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
+from monitor.faces.crop import _FACE_POINTS, _MOUTH_POINTS, face_crop, mouth_crop, similarity
 from monitor.faces.detect import FaceDetector, decode, letterbox
 from monitor.faces.quality import refusal, sharpness
 from monitor.faces.track import Tracker
@@ -305,3 +306,24 @@ def test_pictures_of_odd_sizes_fit_the_network(shape: tuple[int, int]) -> None:
 def test_the_letterbox_hands_over_blue_first() -> None:
     picture, _ = letterbox(np.full((32, 32, 3), (10, 20, 30), np.uint8), 320)
     assert picture[0, :, 5, 5].tolist() == [30, 20, 10]
+
+
+@pytest.mark.parametrize("side", [60, 110, 200, 330])
+@pytest.mark.parametrize("angle", [0.0, 20.0])
+def test_crops_of_any_size_sit_where_the_landmarks_say(side: int, angle: float) -> None:
+    """On a ramp the crop must be the ramp at the mapped places, whether it was enlarged or shrunk."""
+    ramp = np.ascontiguousarray(np.broadcast_to((np.arange(640) * 0.4)[None, :, None], (480, 640, 3)).round().astype(np.uint8))
+    turn = np.array([[np.cos(np.radians(angle)), -np.sin(np.radians(angle))], [np.sin(np.radians(angle)), np.cos(np.radians(angle))]])
+    landmarks = ((PATTERN - 0.5) @ turn.T * side + [320, 240]).astype(np.float32)
+    for crop, points, size in ((face_crop, _FACE_POINTS, 128), (mouth_crop, _MOUTH_POINTS, 64)):
+        matrix = np.linalg.inv(similarity(landmarks, points * size))
+        rows, columns = np.mgrid[8 : size - 8, 8 : size - 8]
+        x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2]
+        inside = (x > 2) & (x < 637)
+        got = crop(ramp, landmarks)[8:-8, 8:-8].reshape(size - 16, size - 16, -1)[:, :, 0]
+        assert np.abs(got - 0.4 * x)[inside].max() < 1.2
+
+
+def test_a_face_outside_the_picture_still_gives_a_crop() -> None:
+    for place in (-900, 5000):
+        assert face_crop(GRAIN, (PATTERN * 400 + place).astype(np.float32)).shape == (128, 128, 3)
