@@ -59,8 +59,8 @@ class ContainerSource:
                     await out.put(item)
         finally:
             closing = asyncio.wrap_future(worker.submit(batches.close))
-            worker.shutdown(wait=False)
-            await asyncio.wait([closing], timeout=CLOSE_PATIENCE_S)
+            done, _ = await asyncio.wait([closing], timeout=CLOSE_PATIENCE_S)
+            worker.shutdown(wait=bool(done))
 
     def _batches(self) -> Generator[list[MediaItem], None, None]:
         """Runs in the worker thread; every list holds at least one item."""
@@ -89,6 +89,8 @@ class ContainerSource:
                 raise SourceError(f"{self.name}: holds no sound and no pictures that can be decoded")
             try:
                 yield from read_items(container, tracks, rtsp=is_rtsp(self._url))
+                if is_rtsp(self._url):  # a camera has no end: the server was stopped, or closed our session
+                    raise SourceError(f"{self.name}: the server ended the stream", retryable=True)
             except (av.FFmpegError, OSError) as error:
                 raise explain(error, self._url, while_reading=True) from None
             finally:

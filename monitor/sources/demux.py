@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import av
@@ -13,13 +12,12 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.media import AudioChunk, MediaInfo, MediaItem, SyncSource, VideoFrame
+from monitor.sources.clocks import CameraClock, FileClock
 from monitor.sources.pictures import upright_rgb
 from monitor.sources.sound import SoundTrack
 
 DECODER_THREADS = 2
-RESTART_S = 0.3  # a timestamp this far back means that the file's clock was set anew
-LARGEST_LEAP_S = 30.0
 MERGE_FRAMES = 32  # pictures held back at most while sound of the same time is still to come
 MERGE_S = 2.0
 
@@ -47,38 +45,29 @@ class Tracks:
     def has_any(self) -> bool:
         return self.video is not None or self.audio is not None
 
+    def info(self, sync_source: SyncSource) -> MediaInfo:
+        return MediaInfo(self.audio is not None, self.video is not None, sync_source)
+
     @property
     def chosen(self) -> list[VideoStream | AudioStream]:
         return [stream for stream in (self.video, self.audio) if stream is not None]
 
 
-@dataclass(slots=True)
-class FileClock:
-    """Container timestamps → seconds from the first media, still growing where the file's own clock starts over."""
-
-    origin_s: float
-    shift_s: dict[str, float] = field(default_factory=lambda: {"audio": 0.0, "video": 0.0})
-    newest_s: dict[str, float] = field(default_factory=lambda: {"audio": 0.0, "video": 0.0})
-
-    def time_s(self, kind: str, timestamp_s: float) -> float:
-        other = "audio" if kind == "video" else "video"
-        time_s = timestamp_s - self.origin_s + self.shift_s[kind]
-        if not -RESTART_S <= time_s - self.newest_s[kind] <= LARGEST_LEAP_S:
-            shared = time_s - self.shift_s[kind] + self.shift_s[other]
-            if abs(shared - self.newest_s[other]) <= RESTART_S and self.shift_s[other] != self.shift_s[kind]:
-                self.shift_s[kind] = self.shift_s[other]  # the other track went over the same step before: keep the two together
-            elif time_s - self.newest_s[kind] < 0:
-                self.shift_s[kind] += max(self.newest_s.values()) - time_s
-            time_s = timestamp_s - self.origin_s + self.shift_s[kind]
-        self.newest_s[kind] = max(self.newest_s[kind], time_s)
-        return time_s
-
-
 def read_items(container: InputContainer, tracks: Tracks, *, rtsp: bool) -> Iterator[list[MediaItem]]:
     """Non-empty lists of items; a MediaInfo comes first. Ends with the media, raises FFmpeg's errors from reading (not decoding)."""
-    yield [MediaInfo(tracks.audio is not None, tracks.video is not None, "container")]
-    decoded = _decoded(_packets(container, tracks, forgiving=not rtsp), tracks, FileClock(_origin_s(container, tracks)))
-    yield from _in_time_order(decoded, both=len(tracks.chosen) == 2)
+    if not rtsp:
+        clock = FileClock(_origin_s(container, tracks))
+        yield [tracks.info(clock.sync_source)]
+        yield from _in_time_order(_decoded(_packets(container, tracks, forgiving=True), tracks, clock), both=len(tracks.chosen) == 2)
+        return
+    camera_clock = CameraClock({stream.type: 1 / float(stream.time_base) for stream in tracks.chosen if stream.time_base})
+    reported = camera_clock.sync_source
+    yield [tracks.info(reported)]
+    for item in _decoded(_packets(container, tracks, forgiving=False), tracks, camera_clock):
+        if camera_clock.sync_source != reported:
+            reported = camera_clock.sync_source
+            yield [tracks.info(reported)]
+        yield [item]
 
 
 def _packets(container: InputContainer, tracks: Tracks, *, forgiving: bool) -> "Iterator[Packet[Any]]":
@@ -90,11 +79,13 @@ def _packets(container: InputContainer, tracks: Tracks, *, forgiving: bool) -> "
             raise
 
 
-def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock) -> Iterator[VideoFrame | AudioChunk]:
+def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock | CameraClock) -> Iterator[VideoFrame | AudioChunk]:
+    live = isinstance(clock, CameraClock)
     sound = SoundTrack()
     frame_s = 1 / float((tracks.video and tracks.video.average_rate) or 25)
     next_frame_s = 0.0
     for packet in packets:
+        clock.note(packet)
         try:
             frames = packet.decode()
         except (av.FFmpegError, ValueError):
@@ -104,6 +95,8 @@ def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock)
             timestamp_s = _timestamp_s(frame)
             if isinstance(frame, av.VideoFrame):
                 assert tracks.video is not None
+                if timestamp_s is None and live:
+                    continue  # the first picture of a camera often has none: it cannot be placed
                 time_s = next_frame_s if timestamp_s is None else clock.time_s("video", timestamp_s)
                 time_s = max(time_s, next_frame_s - frame_s)  # a decoder that gives frames out of order must not turn time back
                 next_frame_s = time_s + frame_s

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +19,19 @@ RTSP_PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls"
 NOT_MEDIA = frozenset({"adf", "bin", "concat", "dash", "ffmetadata", "hls", "idf", "image2", "lavfi", "sdp", "tedcaptions", "tty", "xbin"})
 """FFmpeg formats that turn text into pictures or open further files and addresses named inside."""
 MEDIA_FORMATS = ",".join(sorted(av.formats_available - NOT_MEDIA))
+
+_SILENCE: tuple[type[Exception], ...] = (av.error.ExitError, TimeoutError, BlockingIOError)
+_READING_TROUBLES: list[tuple[tuple[type[Exception], ...], str, bool]] = [
+    (_SILENCE, "no media arrives any more; is the camera on and reachable?", True),
+]
+_OPENING_TROUBLES: list[tuple[tuple[type[Exception], ...], str, bool]] = [
+    ((av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError), "the camera refuses the login; check user and password", False),
+    ((av.error.HTTPNotFoundError,), "the server has no such stream (404); check the path of the address", False),
+    ((av.error.HTTPClientError,), "the server rejects the request; is the address right?", False),
+    ((ConnectionRefusedError,), "connection refused; is the server running and the port right?", True),
+    ((av.error.InvalidDataError,), "the answer is not RTSP, or the server hung up; is the port right?", True),
+    (_SILENCE, "no answer in time; is the camera on and reachable?", True),
+]
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -47,12 +61,11 @@ def open_container(url: str, transport: Literal["tcp", "udp"], open_timeout_s: f
             "protocol_whitelist": RTSP_PROTOCOLS,
             "rtsp_transport": transport,
             "allowed_media_types": "audio+video",
-            "timeout": str(int(read_timeout_s * 1e6)),
+            "timeout": str(int((max(timeouts_s) + 1) * 1e6)),  # PyAV's own limits come first: they tell silence from nonsense
             "buffer_size": str(1 << 20),
-            "analyzeduration": "2000000",
-            "fflags": "nobuffer",
+            "analyzeduration": "1000000",
         }
-        return av.open(url, mode="r", format="rtsp", options=options, timeout=timeouts_s)
+        return _open_rtsp(url, options, timeouts_s)
     if _URL.match(url):
         raise SourceError(f"{safe_name(url)}: only files and rtsp:// or rtsps:// addresses can be read")
     path = os.path.abspath(url)
@@ -63,6 +76,16 @@ def open_container(url: str, transport: Literal["tcp", "udp"], open_timeout_s: f
         container.close()
         raise SourceError(f"{url}: is a still picture; only recordings can be judged")
     return container
+
+
+def _open_rtsp(url: str, options: dict[str, str], timeouts_s: tuple[float, float]) -> InputContainer:
+    started_s = time.monotonic()
+    try:
+        return av.open(url, mode="r", format="rtsp", options=options, timeout=timeouts_s)
+    except av.error.InvalidDataError:
+        if time.monotonic() - started_s < timeouts_s[0]:
+            raise
+        raise TimeoutError from None  # FFmpeg's RTSP reader reports its interruption as bad data
 
 
 def _check_file(path: str, shown: str) -> None:
@@ -93,19 +116,10 @@ def explain(error: Exception, url: str, *, while_reading: bool = False) -> Sourc
 
 def _rtsp_trouble(error: Exception, while_reading: bool) -> tuple[str, bool]:
     """What happened, and whether trying again may help."""
-    silence = "no media arrives any more" if while_reading else "no answer in time"
+    for kinds, text, retryable in _READING_TROUBLES if while_reading else _OPENING_TROUBLES:
+        if isinstance(error, kinds):
+            return text, retryable
     broken = "the connection broke off" if while_reading else "cannot be opened"
-    match error:
-        case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
-            return "the camera refuses the login; check user and password", False
-        case av.error.HTTPNotFoundError():
-            return "the server has no such stream (404); check the path of the address", False
-        case av.error.HTTPClientError() | av.error.ProtocolNotFoundError() | av.error.InvalidDataError() if not while_reading:
-            return f"the server rejects the request ({_reason(error)})", False
-        case av.error.ConnectionRefusedError():
-            return "connection refused; is the server running and the port right?", True
-        case av.error.ExitError() | av.error.TimeoutError() | av.error.BlockingIOError():
-            return f"{silence}; is the camera on and reachable?", True
     return f"{broken} ({_reason(error)})", True
 
 
