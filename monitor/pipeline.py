@@ -122,6 +122,6 @@ async def _judge(
             scores = await engine.judge(window)
         for score in scores:
             on_score(score)
+        measured.judged(window, scores, windows)
         for event in incidents.add(scores, last=windows.finished) + incidents.expire(window.end_s):
             measured.emit(event)
-        measured.judged(window, scores, windows)

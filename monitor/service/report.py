@@ -66,7 +66,7 @@ def as_text(result: dict[str, Any]) -> Text:
 
 def _details(result: dict[str, Any], modality: str, verdict: dict[str, Any]) -> str:
     if verdict["reason"]:
-        return REASONS.get(verdict["reason"], verdict["reason"])
+        return REASONS.get(verdict["reason"], str(verdict["reason"]))
     parts = [f"judged {verdict['coverage']:.0%} of the time"]
     if verdict.get("offset_ms") is not None:
         parts.append(f"sound {abs(verdict['offset_ms']):.0f} ms {'late' if verdict['offset_ms'] >= 0 else 'early'}")
@@ -78,7 +78,7 @@ def _details(result: dict[str, Any], modality: str, verdict: dict[str, Any]) -> 
 
 def _after_name(result: dict[str, Any]) -> str:
     """Errors begin with the file's name, which stands in the line above already."""
-    message = str(result["error"])
-    for name in (str(result["source"]), Path(result["source"]).name):
+    message: str = result["error"]
+    for name in (result["source"], Path(result["source"]).name):
         message = message.removeprefix(f"{name}: ")
     return message

@@ -60,7 +60,7 @@ def alert_json(alert: Alert, context: Context) -> dict[str, Any]:
         "evidence_s": round(alert.evidence_s, 3),
         "decision_latency_ms": None if latency_s is None else round(latency_s * 1000),
         "coverage": round(alert.coverage, 4),
-        "segments": [asdict(segment) for segment in alert.segments],
+        "segments": [_segment(segment) for segment in alert.segments],
         "heatmap": f"/api/v1/incidents/{alert.incident_id}/heatmap.png" if alert.heatmap is not None else None,
         "models": models,
         "explanation": alert.explanation,
@@ -75,6 +75,15 @@ def severity(alert: Alert) -> str:
     if alert.p_fake < alert.threshold:
         return "low"
     return "high" if alert.p_fake >= (1 + alert.threshold) / 2 else "medium"
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        **asdict(segment),
+        "start_s": round(segment.start_s, 3),
+        "end_s": round(segment.end_s, 3),
+        "p_fake": round(segment.p_fake, 4),
+    }
 
 
 def _detection(segment: Segment) -> dict[str, Any]:
