@@ -1,6 +1,7 @@
 """Whole files through the same pipeline as live calls: one result per file, in the contract's words."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -19,6 +20,7 @@ from monitor.pipeline import watch
 from monitor.sources.container import ContainerSource
 
 HEATMAPS_PER_FILE = 6
+logger = logging.getLogger("monitor.scan")
 
 
 def scan_files(
@@ -35,6 +37,9 @@ def scan_files(
                 yield runner.run(scan_file(path, engine, policies, heatmaps_dir, on_progress))
             except MonitorError as error:
                 yield {"source": str(path), "error": str(error)}
+            except Exception as error:  # a bug met in one file must not take the others with it
+                logger.exception("%s: internal error", path)
+                yield {"source": str(path), "error": f"{path.name}: internal error ({type(error).__name__}); please report it with the log"}
 
 
 async def scan_file(
