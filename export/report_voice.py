@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.data.pool import Row, read_sound, read_table
+from export.data.pool import read_sound, read_table
 from export.data.sound import cut, through_codec
 from export.data.voices import Voices
 from export.nets.voice import VoiceNet
@@ -34,10 +34,20 @@ def export_best(voices: Voices, pool: Path, checkpoint: Path, folder: Path = MOD
     card = export_model(
         net,
         "voice_forgery",
-        [Port("log_spectrum", ("batch", "frames", 256), "monitor.speech.features.log_spectrum(fixed_rms(samples)), 10 ms; 240 frames nominal, at least 80")],
+        [
+            Port(
+                "log_spectrum",
+                ("batch", "frames", 256),
+                "speech.features.voice_input: log_spectrum at fixed RMS, 10 ms; 240 frames nominal, at least 80",
+            )
+        ],
         [Port("logit", ("batch",), "log-odds that the voice is generated; uncalibrated, positive = forged")],
         examples,
-        ABOUT | {"made_with": f"python -m export.train_voice; {record['spent_s'] / 60:.0f} minutes on one CPU thread, seed 1", "numbers": numbers},
+        ABOUT
+        | {
+            "made_with": MADE_WITH.format(record["spent_s"] / 60),
+            "numbers": numbers,
+        },
         folder,
     )
     for name, found in numbers.items():
@@ -59,14 +69,18 @@ def on_held(net: torch.nn.Module, voices: Voices) -> dict[str, Any]:
         by_source[rows[index]["generator"]].append(int(index))
     threshold = float(np.quantile(plain[real], 0.95))
     return {
-        "measured_on": f"{real.sum()} genuine, {forged.sum()} generated clips (middle 2.4 s); no source, generator or named speaker of the training side; also the fold that chose when to stop",
+        "measured_on": f"{real.sum()} genuine, {forged.sum()} generated clips (middle 2.4 s); no source, generator or named speaker of the "
+        "training side; also the fold that chose when to stop",
         "auc": round(auc(plain[real], plain[forged]), 3),
         "auc_matched": round(matched, 3),
         "matched_fakes": twins,
         "auc_through_codecs": round(auc(worn[real], worn[forged]), 3),
         "auc_each_nuisance_alone": {name[2:]: round(auc(looks[real, k], looks[forged, k]), 2) for k, name in enumerate(LOOKS)},
-        "auc_by_generator": {name: round(auc(plain[real], plain[where]), 2) for name, where in sorted(by_source.items()) if len(where) >= 5},
-        "debian_synthesizers_found_at_5_percent_false_alarms": f"{int((plain[own] > threshold).sum())}/{int(own.sum())}, voices and sentences not trained on, engines trained on",
+        "auc_by_generator": {
+            name: round(auc(plain[real], plain[where]), 2) for name, where in sorted(by_source.items()) if len(where) >= 5
+        },
+        "debian_synthesizers_found_at_5_percent_false_alarms": f"{int((plain[own] > threshold).sum())}/{int(own.sum())}; "
+        "other voices and sentences of engines trained on, and Griffin-Lim copies",
         "quantiles_genuine": _quantiles(plain[real]),
         "quantiles_forged": _quantiles(plain[forged]),
     }
@@ -81,7 +95,7 @@ def on_devset(net: torch.nn.Module, pool: Path) -> dict[str, Any]:
     matched, twins = matched_auc(logits[~fake], logits[fake], looks[~fake], looks[fake])
     generators = sorted({row["generator"] for row in rows if row["label_audio"] == "fake"})
     return {
-        "measured_on": f"{(~fake).sum()} genuine, {fake.sum()} generated clips from the wild (mean over windows of 2.4 s), never trained on",
+        "measured_on": f"{(~fake).sum()} genuine, {fake.sum()} generated clips from the wild (mean of windows of 2.4 s), never trained on",
         "auc": round(auc(logits[~fake], logits[fake]), 3),
         "auc_matched": round(matched, 3),
         "matched_fakes": twins,
@@ -129,19 +143,24 @@ def _looks(samples: Floats) -> list[float]:
     level = np.sqrt(np.mean(frames**2, axis=1)) + 1e-6
     power = np.cumsum(np.abs(np.fft.rfft(samples)) ** 2)
     rolloff = float(np.searchsorted(power, 0.99 * power[-1]) / len(power) * 8000)
-    return [float(20 * np.log10(np.sqrt(np.mean(samples**2)) + 1e-6)), rolloff, float(20 * np.log10(np.percentile(level, 10) / np.percentile(level, 95)))]
+    loudness = float(20 * np.log10(np.sqrt(np.mean(samples**2)) + 1e-6))
+    return [loudness, rolloff, float(20 * np.log10(np.percentile(level, 10) / np.percentile(level, 95)))]
 
 
 def _quantiles(logits: NDArray[np.floating[Any]]) -> list[float]:
     return [round(float(value), 2) for value in np.quantile(logits, [0.05, 0.25, 0.5, 0.75, 0.95])]
 
 
+MADE_WITH = "python -m export.train_voice; {:.0f} minutes of wall clock on one CPU thread of a machine that others shared, seed 1"
 ABOUT: dict[str, Any] = {
     "version": "0.1",
-    "trained_on": "2,387 genuine clips (some 500 named speakers, read, broadcast and volunteers' speech in several languages) and 2,357 generated clips of about 170 systems, "
-    "collected from research demo pages and data sets; rights are as found and mostly narrow, for research use only; the recordings are not distributed. "
-    "Also our own: espeak-ng, flite and festival speech, Griffin-Lim copies. Genuine and forged alike were band-limited, filtered, reverberated, made noisy and passed through Opus, AAC, MP3 and G.711.",
-    "limits": "Hardest are codec-token and commercial text-to-speech and good conversion; unseen vocoders vary. Judges speech only, music and silence mean nothing. "
-    "Mostly English. Says that a voice sounds generated, never whose it is. The logit is not calibrated here; see the calibration file.",
-    "licence": "weights Apache-2.0 as far as they are ours to give; trained on research-only material, so use them for research until retrained on cleared data",
+    "trained_on": "2,387 genuine clips (some 500 named speakers; read, broadcast, volunteers' speech; several languages) and 2,357 "
+    "generated clips of about 170 systems, from research demo pages and data sets; rights are as found and mostly narrow, for "
+    "research use only; the recordings are not distributed. Also our own: espeak-ng, flite and festival speech, Griffin-Lim copies. "
+    "Genuine and forged alike were band-limited, filtered, reverberated, made noisy and passed through Opus, AAC, MP3 and G.711.",
+    "limits": "Hardest are codec-token and commercial text-to-speech and good conversion; unseen vocoders vary. Judges speech only: of "
+    "music and silence it says nothing. Mostly English. Says that a voice sounds generated, never whose it is. The logit is not calibrated; the "
+    "calibration file does that.",
+    "licence": "weights Apache-2.0 as far as they are ours to give; trained on research-only material, so for research use until retrained "
+    "on cleared data",
 }

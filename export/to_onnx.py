@@ -89,7 +89,9 @@ def check_parity(net: nn.Module, model: bytes, inputs: Sequence[Port], examples:
         got = session.run(None, {port.name: array for port, array in zip(inputs, example, strict=True)})
         for mine, theirs in zip(wanted, got, strict=True):
             if tuple(mine.shape) != theirs.shape:
-                raise ParityError(f"torch gives shape {tuple(mine.shape)}, ONNX Runtime {theirs.shape}; is a free dimension fixed in the graph?")
+                raise ParityError(
+                    f"torch gives shape {tuple(mine.shape)}, ONNX Runtime {theirs.shape}; is a free dimension fixed in the graph?"
+                )
             worst = max(worst, float(np.abs(mine.numpy() - theirs).max()))
     if not worst <= PARITY_MAX_ABS:
         raise ParityError(f"torch and ONNX Runtime differ by {worst:.2e}, more than {PARITY_MAX_ABS:.0e}; the file was not written")
@@ -105,7 +107,7 @@ def _converted(net: nn.Module, inputs: Sequence[Port], outputs: Sequence[Port], 
         torch.onnx.export(
             net,
             tuple(torch.from_numpy(array) for array in example),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # takes a file object, its annotation says otherwise
             input_names=[port.name for port in inputs],
             output_names=[port.name for port in outputs],
             dynamic_axes=free,

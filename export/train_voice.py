@@ -13,12 +13,12 @@ from export.data.pool import Row, cache_folder, pool_folder
 from export.data.sound import cut, roughen
 from export.data.voices import Voices, load_voices
 from export.nets.voice import VoiceNet
-from export.training import Average, Budget, Run, auc, learning_rate, prepare
+from export.training import Average, Budget, Run, auc, backward, fast_on_cpu, learning_rate, prepare
 from monitor.speech.features import fixed_rms, log_spectrum
 
 Floats = NDArray[np.float32]
-BATCH = 32
-PEAK_RATE = 2e-3
+BATCH = 20
+PEAK_RATE = 1.5e-3
 SMOOTHING = 0.05
 WINDOW = 38_400  # 2.4 s
 
@@ -28,11 +28,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=22, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--run", default="voice", help="name of the run, for a second one beside it")
     parser.add_argument("--fresh", action="store_true", help="forget an unfinished run")
     parser.add_argument("--export-only", action="store_true", help="judge and export the best state so far")
     options = parser.parse_args()
     pool = pool_folder(options.pool)
-    checkpoint = cache_folder("runs") / "voice.pt"
+    checkpoint = cache_folder("runs") / f"{options.run}.pt"
     if options.fresh:
         checkpoint.unlink(missing_ok=True)
     voices = load_voices(pool)
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 class Draw:
-    """Endless batches: half genuine, half forged; every other genuine clip from the source of a forged one, so that a source tells nothing."""
+    """Endless batches: half genuine, half forged; every other genuine clip from the source of a forged one: a source tells nothing."""
 
     def __init__(self, voices: Voices, rng: np.random.Generator) -> None:
         self._voices, self._rng = voices, rng
@@ -57,9 +58,9 @@ class Draw:
             self._of_source[row["source"]].append(row)
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """`log_spectrum` [32, frames, 256] and labels [32]."""
+        """`log_spectrum` [20, frames, 256] and labels [20]."""
         rng = self._rng
-        length = int(rng.choice([WINDOW, 25_600, 19_200], p=[0.7, 0.15, 0.15]))
+        length = int(rng.choice([WINDOW, 25_600, 19_200], p=[0.2, 0.2, 0.6]))  # short ones cost half and teach as much
         fakes = [self._fake[i] for i in rng.choice(len(self._fake), BATCH // 2, p=self._fake_share)]
         reals = [self._partner(fake) for fake in fakes]
         clips = [self._features(row, length) for row in fakes + reals]
@@ -74,8 +75,10 @@ class Draw:
 
     def _features(self, row: Row, length: int) -> Floats:
         rng = self._rng
-        samples = cut(self._voices.samples(row, worn=bool(rng.random() < 0.5)), length, rng)
-        samples = fixed_rms(roughen(fixed_rms(samples), rng)) * np.float32(10 ** rng.uniform(-0.15, 0.15))
+        samples = cut(self._voices.samples(row, worn=bool(rng.random() < 0.4)), length, rng)
+        samples = fixed_rms(roughen(fixed_rms(samples), rng) if rng.random() < 0.7 else samples) * np.float32(
+            10 ** rng.uniform(-0.15, 0.15)
+        )
         return masked(log_spectrum(samples), rng)
 
 
@@ -83,7 +86,8 @@ def _even(names: list[str]) -> NDArray[np.float64]:
     """Chances that lie between one for each clip and one for each name: a clip of a name with n clips weighs 1/√n."""
     counts = Counter(names)
     weights = np.array([counts[name] ** -0.5 for name in names])
-    return weights / weights.sum()
+    share: NDArray[np.float64] = weights / weights.sum()
+    return share
 
 
 def masked(spectrum: Floats, rng: np.random.Generator) -> Floats:
@@ -102,7 +106,8 @@ def held_features(voices: Voices) -> tuple[Floats, list[Row]]:
     """The middle 2.4 s of each held clip, plain and codec-worn: float16 [2, clips, 240, 256]."""
     rng = np.random.default_rng(0)
     every = [
-        [log_spectrum(fixed_rms(_middle(voices.samples(row, worn), rng))).astype(np.float16) for row in voices.held] for worn in (False, True)
+        [log_spectrum(fixed_rms(_middle(voices.samples(row, worn), rng))).astype(np.float16) for row in voices.held]
+        for worn in (False, True)
     ]
     return np.array(every), voices.held
 
@@ -128,7 +133,7 @@ def held_auc(net: nn.Module, features: Floats, rows: list[Row]) -> float:
 
 def train(voices: Voices, checkpoint: Path, minutes: float, seed: int) -> None:
     rng = prepare(seed)
-    net = VoiceNet().to(memory_format=torch.channels_last)
+    net = fast_on_cpu(VoiceNet())
     average = Average(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=0.02)
     run = Run({"net": net, "average": average.net, "optimiser": optimiser}, checkpoint)
@@ -146,7 +151,7 @@ def train(voices: Voices, checkpoint: Path, minutes: float, seed: int) -> None:
             logit = net(spectrum)
         loss = nn.functional.binary_cross_entropy_with_logits(logit.float(), label * (1 - SMOOTHING) + SMOOTHING / 2)
         optimiser.zero_grad()
-        loss.backward()
+        backward(loss)
         optimiser.step()
         average.update(net)
         loss_now += 0.02 * (loss.item() - loss_now)

@@ -6,12 +6,14 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import nn
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def prepare(seed: int, threads: int = 1) -> np.random.Generator:
@@ -23,11 +25,17 @@ def prepare(seed: int, threads: int = 1) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-class Average:
+def fast_on_cpu(net: Net) -> Net:
+    """The same net with its weights laid out channels-last, which convolutions on a CPU like best."""
+    moved: Net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
+class Average(Generic[Net]):
     """Exponential moving average of a net's weights and buffers; `net` is the averaged copy, the one to judge and to export."""
 
-    def __init__(self, net: nn.Module, decay: float = 0.998) -> None:
-        self.net = copy.deepcopy(net).eval()
+    def __init__(self, net: Net, decay: float = 0.998) -> None:
+        self.net: Net = copy.deepcopy(net).eval()
         self._decay = decay
         self._steps = 0
 
@@ -81,8 +89,15 @@ def auc(genuine: ArrayLike, forged: ArrayLike) -> float:
     return float(below.mean() / (2 * len(real)))
 
 
-def matched_auc(genuine: ArrayLike, forged: ArrayLike, genuine_looks: ArrayLike, forged_looks: ArrayLike, caliper: float = 0.6) -> tuple[float, int]:
-    """AUC over pairs alike in every nuisance (columns of `*_looks`, within `caliper` standard deviations), and the fakes that found a twin."""
+def backward(loss: torch.Tensor) -> None:
+    """`loss.backward()`, which torch leaves untyped."""
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def matched_auc(
+    genuine: ArrayLike, forged: ArrayLike, genuine_looks: ArrayLike, forged_looks: ArrayLike, caliper: float = 0.6
+) -> tuple[float, int]:
+    """AUC over pairs alike in every column of `*_looks` (within `caliper` standard deviations), and how many fakes have such a twin."""
     real, fake = np.asarray(genuine, np.float64), np.asarray(forged, np.float64)
     real_looks, fake_looks = np.asarray(genuine_looks, np.float64), np.asarray(forged_looks, np.float64)
     spread = np.concatenate([real_looks, fake_looks]).std(0)
@@ -124,7 +139,10 @@ class Run:
         record = {"parts": state, "spent_s": budget.spent_s, "step": budget.step + 1, "history": self.history}
         torch.save(record | {"best": self.best, "best_s": self.best_s, "best_net": self._best_net}, self._path.with_suffix(".part"))
         os.replace(self._path.with_suffix(".part"), self._path)
-        print(f"{time.strftime('%H:%M:%S')} {budget.spent_s / 60:5.1f}/{budget.total_s / 60:g} min, {progress}, best {self.best:.3f}", flush=True)
+        print(
+            f"{time.strftime('%H:%M:%S')} {budget.spent_s / 60:5.1f}/{budget.total_s / 60:g} min, {progress}, best {self.best:.3f}",
+            flush=True,
+        )
 
 
 def best_of(path: Path, net: nn.Module) -> dict[str, Any]:

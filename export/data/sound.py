@@ -1,10 +1,14 @@
 """What may happen to sound on its way through a call, done to genuine and forged speech alike."""
 
 import io
+from typing import cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from numpy.typing import NDArray
+from scipy import fft
 
 from monitor.media import AUDIO_RATE_HZ
 
@@ -22,7 +26,7 @@ def through_codec(samples: Floats, codec: str, bits_per_s: int) -> Floats:
     container_format, encoder, _, rate = CODECS[codec]
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container_format) as out:
-        stream = out.add_stream(encoder, rate=rate, layout="mono")
+        stream = cast(AudioStream, out.add_stream(encoder, rate=rate, layout="mono"))
         stream.bit_rate = bits_per_s
         context = stream.codec_context
         if encoder == "libopus":
@@ -37,7 +41,7 @@ def through_codec(samples: Floats, codec: str, bits_per_s: int) -> Floats:
     buffer.seek(0)
     resampler = av.AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE_HZ)
     parts: list[Floats] = []
-    with av.open(buffer) as back:
+    with cast(InputContainer, av.open(buffer)) as back:
         for decoded in back.decode(audio=0):
             parts.extend(piece.to_ndarray()[0] for piece in resampler.resample(decoded))
         parts.extend(piece.to_ndarray()[0] for piece in resampler.resample(None))
@@ -69,17 +73,17 @@ def roughen(samples: Floats, rng: np.random.Generator) -> Floats:
     """Band limit, spectral tilt, resonances, reverberation, noise, coarse amplitudes and a pause, each by chance. Expects RMS near 0.05."""
     samples = _filtered(samples, rng)
     level = float(np.sqrt(np.mean(samples**2))) + 1e-6
-    if rng.random() < 0.15:
-        samples = _mu_law(samples / level * 0.05) * level / 0.05
-    if rng.random() < 0.3:  # a pause, as every call has them
+    if rng.random() < 0.1:
+        samples = (_mu_law(samples / level * 0.05) * level / 0.05).astype(np.float32)
+    if rng.random() < 0.2:  # a pause, as every call has them
         start, length = int(rng.integers(0, len(samples))), int(rng.uniform(0.1, 0.7) * AUDIO_RATE_HZ)
         samples = samples.copy()
         samples[start : start + length] *= 10 ** rng.uniform(-3, -1)
-    if rng.random() < 0.7:
-        samples = samples + _noise(len(samples), rng) * level * 10 ** (-rng.uniform(8, 55) / 20)
-    if rng.random() < 0.2:
-        step = level * 10 ** rng.uniform(-3.5, -1.2)
-        samples = np.round(samples / step) * step
+    if rng.random() < 0.6:
+        samples = samples + _noise(len(samples), rng) * np.float32(level * 10 ** (-rng.uniform(12, 60) / 20))
+    if rng.random() < 0.12:
+        step = level * 10 ** rng.uniform(-3.5, -1.5)
+        samples = (np.round(samples / step) * step).astype(np.float32)
     if rng.random() < 0.1:
         limit = level * rng.uniform(2.0, 5.0)
         samples = np.clip(samples, -limit, limit)
@@ -88,40 +92,43 @@ def roughen(samples: Floats, rng: np.random.Generator) -> Floats:
 
 def _filtered(samples: Floats, rng: np.random.Generator) -> Floats:
     """Linear distortions in one FFT: band limit (3–8 kHz, or a telephone's 300–3,400 Hz), tilt, two broad resonances, a short room."""
-    size = len(samples) + 4096
+    size = fft.next_fast_len(len(samples) + 4096, real=True)
     hz = np.fft.rfftfreq(size, 1 / AUDIO_RATE_HZ).astype(np.float32)
     gain_db = np.zeros(len(hz), np.float32)
-    if rng.random() < 0.6:
+    if rng.random() < 0.5:
         gain_db += rng.uniform(-5, 5) * np.log2(np.maximum(hz, 100) / 1000) / 2
         for _ in range(2):
             centre, width = 10 ** rng.uniform(2.2, 3.85), rng.uniform(0.2, 0.8)
             gain_db += rng.uniform(-7, 7) * np.exp(-(((np.log10(np.maximum(hz, 1) / centre)) / width) ** 2))
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         edge = rng.uniform(3000, 7800)
         gain_db -= np.clip((hz - edge) / rng.uniform(60, 600), 0, 1) * rng.uniform(30, 90)
     if rng.random() < 0.3:
         gain_db -= np.clip((rng.uniform(60, 350) - hz) / 100, 0, 1) * 50
-    spectrum = np.fft.rfft(samples, size) * 10 ** (gain_db / 20)
-    if rng.random() < 0.35:
+    spectrum = fft.rfft(samples.astype(np.float32), size) * (10 ** (gain_db / 20)).astype(np.float32)
+    if rng.random() < 0.25:
         taps = np.arange(int(rng.uniform(0.02, 0.25) * AUDIO_RATE_HZ))
-        room = rng.standard_normal(len(taps)) * np.exp(-6.9 * taps / len(taps)) * 10 ** rng.uniform(-2.2, -1.1)
+        room = (rng.standard_normal(len(taps)) * np.exp(-6.9 * taps / len(taps)) * 10 ** rng.uniform(-2.3, -1.4)).astype(np.float32)
         room[0] = 1.0
-        spectrum *= np.fft.rfft(room, size)
-    return np.fft.irfft(spectrum, size)[: len(samples)].astype(np.float32)
+        spectrum *= fft.rfft(room, size)
+    filtered: Floats = fft.irfft(spectrum, size)[: len(samples)]
+    return filtered
 
 
 def _noise(length: int, rng: np.random.Generator) -> Floats:
     """Noise of RMS 1 whose spectrum falls with a random slope, at times with mains hum."""
-    spectrum = np.fft.rfft(rng.standard_normal(length))
-    spectrum *= np.maximum(np.arange(len(spectrum)), 30.0) ** -rng.uniform(0, 1.2)
-    noise = np.fft.irfft(spectrum, length)
+    spectrum = fft.rfft(rng.standard_normal(length, np.float32))
+    spectrum *= np.maximum(np.arange(len(spectrum), dtype=np.float32), 30.0) ** np.float32(-rng.uniform(0, 1.2))
+    noise = fft.irfft(spectrum, length)
     if rng.random() < 0.1:
         noise += np.std(noise) * np.sin(2 * np.pi * rng.choice([50, 60, 100, 120]) * np.arange(length) / AUDIO_RATE_HZ)
-    return (noise / (np.std(noise) + 1e-12)).astype(np.float32)
+    scaled: Floats = (noise / (np.std(noise) + 1e-12)).astype(np.float32)
+    return scaled
 
 
 def _mu_law(samples: Floats) -> Floats:
     """G.711's amplitudes (8 bits, µ = 255) without its band limit."""
     squeezed = np.sign(samples) * np.log1p(255 * np.minimum(np.abs(samples), 1)) / np.log(256)
     coarse = np.round(squeezed * 127) / 127
-    return (np.sign(coarse) * np.expm1(np.abs(coarse) * np.log(256)) / 255).astype(np.float32)
+    heard: Floats = (np.sign(coarse) * np.expm1(np.abs(coarse) * np.log(256)) / 255).astype(np.float32)
+    return heard

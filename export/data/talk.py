@@ -1,21 +1,38 @@
-"""Lips and sound of the pool's clips as the lip–voice net meets them in a call: mouth crops on a 25 Hz grid and 16 kHz sound from the same zero."""
+"""Lips and sound of the pool's clips as the lip–voice net meets them in a call: mouths on a 25 Hz grid, 16 kHz sound from the same zero."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import av
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from export.data.pool import Row, SoundStore, cache_folder, read_table
+from export.data.pool import Row, SoundStore, cache_folder, hold_out, read_table
 from monitor.faces.crop import MOUTH_PX
 from monitor.faces.detect import FaceDetector
 from monitor.faces.watch import FaceWatcher
 from monitor.media import AUDIO_RATE_HZ, FrameFaces, VideoFrame
 
 FOLDERS = ("avspeech", "talk", "wild", "devset")
+HELD_PAGES = (  # whole pages of `wild`: swaps, lip-syncs, talking heads, re-animation, and genuine clips of the same pages
+    "deepcs233/deepcs233.github.io",
+    "SkyworkAI/skyreels-audio.github.io",
+    "HumanAIGC/sync_anyone_demo_page",
+    "AhmadAFS1/MuseTalk",
+    "megvii-research/megactor",
+    "jinyugy21/ARIG",
+    "StelaBou/stelabou.github.io",
+    "face2voicesync/face2voicesync.github.io",
+    "cyberhost/cyberhost.github.io",
+    "HumanAIGC/vivid-talk",
+    "semchan/HyperLips",
+    "HelloVision/HelloMeme",
+)
+HELD_SPEAKER_SHARE = 0.22
+HELD_AVSPEECH_FROM = 17_000  # file numbers follow the original programmes, so a block of numbers holds whole programmes
 STEP_S = 0.04
 MAX_GAP_S = 0.13  # a grid step whose nearest mouth is further off counts as not seen
 Floats = NDArray[np.float32]
@@ -60,6 +77,23 @@ def load_talk(pool: Path, folder: str) -> TalkStore:
     return TalkStore(cache, rows)
 
 
+def split_wild(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """(train, held): no page, generator, pair, or group of look-alike people is in both."""
+    return hold_out(rows, HELD_PAGES, by="source", disjoint=("generator", "group", "pair"))
+
+
+def split_talk(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """(train, held) by speaker; the held ones are drawn by a hash of their name, so that new clips do not move old speakers."""
+    chance = {row["speaker"]: crc32(row["speaker"].encode()) / 2**32 for row in rows}
+    held = {speaker for speaker, draw in chance.items() if draw < HELD_SPEAKER_SHARE}
+    return hold_out(rows, held, by="speaker", disjoint=())
+
+
+def split_avspeech(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """(train, held) by block of file numbers: there are no speaker labels. A presenter of several programmes may be in both."""
+    return [r for r in rows if int(r["file"][:-4]) < HELD_AVSPEECH_FROM], [r for r in rows if int(r["file"][:-4]) >= HELD_AVSPEECH_FROM]
+
+
 def _write(cache: Path, clips: Iterator[tuple[str, Mouths, Floats]]) -> None:
     files, starts = [], [0]
 
@@ -80,7 +114,7 @@ def _seen(source: Path, rows: list[Row], detector: FaceDetector) -> Iterator[tup
         times, mouths, sound = watch_clip(source / row["file"], detector)
         steps = on_grid(times)
         if len(steps) >= 20:
-            start, stop = int(round(times[0] / STEP_S)) * 640, 0
+            start = round(times[0] / STEP_S) * 640
             stop = start + len(steps) * 640
             sound = sound[start:stop]
             silent = not len(sound)
@@ -91,19 +125,20 @@ def watch_clip(path: Path, detector: FaceDetector) -> tuple[NDArray[np.float64],
     """(times [n], mouths [n, 64, 64], sound) of the face that is seen most; time 0 is the first picture, and the first sample."""
     watcher = FaceWatcher(detector)
     finished: list[FrameFaces] = []
-    zero_s: float | None = None
+    zero_s = -1.0
     pieces: list[tuple[float, Floats]] = []
     resampler = av.AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE_HZ)
     with av.open(str(path)) as container:
         for frame in container.decode(*container.streams.video[:1], *container.streams.audio[:1]):
             if isinstance(frame, av.VideoFrame):
-                zero_s = frame.time if zero_s is None else zero_s
-                finished += watcher.add(VideoFrame(float(frame.time) - float(zero_s), frame.to_ndarray(format="rgb24")))
-            else:
-                pieces += [(float(piece.time), piece.to_ndarray()[0]) for piece in resampler.resample(frame)]
+                zero_s = float(frame.time or 0.0) if zero_s < 0 else zero_s
+                rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                finished += watcher.add(VideoFrame(float(frame.time or 0.0) - zero_s, rgb))
+            elif isinstance(frame, av.AudioFrame):
+                pieces += [(float(piece.time or 0.0), piece.to_ndarray()[0]) for piece in resampler.resample(frame)]
     finished += watcher.flush()
     times, mouths = _most_seen(finished)
-    return times, mouths, _placed(pieces, zero_s or 0.0)
+    return times, mouths, _placed(pieces, max(zero_s, 0.0))
 
 
 def _most_seen(finished: list[FrameFaces]) -> tuple[NDArray[np.float64], Mouths]:
@@ -130,7 +165,7 @@ def on_grid(times: NDArray[np.float64]) -> NDArray[np.int64]:
         return np.zeros(0, np.int64)
     first = round(times[0] / STEP_S)
     grid = np.arange(first, int(times[-1] / STEP_S) + 1) * STEP_S
-    nearest = np.abs(times[None] - grid[:, None]).argmin(1)
+    nearest: NDArray[np.int64] = np.abs(times[None] - grid[:, None]).argmin(1)
     gap = np.flatnonzero(np.abs(times[nearest] - grid) > MAX_GAP_S)
     return nearest[: gap[0]] if len(gap) else nearest
 

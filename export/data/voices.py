@@ -14,7 +14,7 @@ from export.data.sound import CODECS, through_codec, trim_silence
 from monitor.media import AUDIO_RATE_HZ
 
 Floats = NDArray[np.float32]
-HELD_SOURCES = (  # whole project pages: vocoders, text-to-speech, conversion, speech-to-speech, codec tokens; and genuine speech of many kinds
+HELD_SOURCES = (  # whole pages: vocoders, text-to-speech, conversion, speech-to-speech, codec tokens; and genuine speech
     "bigvgan-demo/bigvgan-demo.github.io",
     "SWivid/SWivid.github.io",
     "starganv2-vc/starganv2-vc.github.io",
@@ -172,4 +172,5 @@ def _istft(spectrum: NDArray[np.complex128], window: NDArray[np.float64], hop: i
     for index, cut in enumerate(cuts):
         out[index * hop : index * hop + len(window)] += cut
         weight[index * hop : index * hop + len(window)] += window**2
-    return out / np.maximum(weight, 1e-3)
+    rebuilt: NDArray[np.float64] = out / np.maximum(weight, 1e-3)
+    return rebuilt

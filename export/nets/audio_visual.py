@@ -46,10 +46,8 @@ class LipFront(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(5, 16, 5, 2, 2, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.body = nn.Sequential(
-            _conv(16, 32, 2), _conv(32, 32), _conv(32, 48, 2), Residual(48), nn.Dropout2d(0.05), _conv(48, 96, 2), Residual(96)
-        )
-        self.flat = nn.Sequential(nn.Conv2d(96, WIDTH, 4, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU(), nn.Dropout(0.1))
+        self.body = nn.Sequential(_conv(16, 32, 2), _conv(32, 64, 2), Residual(64), nn.Dropout2d(0.05), _conv(64, 128, 2))
+        self.flat = nn.Sequential(nn.Conv2d(128, WIDTH, 4, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU(), nn.Dropout(0.1))
         self.time = nn.Sequential(Temporal(WIDTH), Temporal(WIDTH))
 
     def forward(self, mouths: Tensor) -> Tensor:
@@ -118,7 +116,7 @@ def positions(steps: Tensor) -> Tensor:
 
 
 class AudioVisualNet(nn.Module):
-    """See the contract in export.train_audio_visual: mouths, log_mel, has_video, has_audio → logits, count_logits, lip and voice embeddings."""
+    """mouths, log_mel, has_video, has_audio → logits, count_logits, lip_embedding, voice_embedding; see export.report_audio_visual."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,8 +134,15 @@ class AudioVisualNet(nn.Module):
 
     def forward(self, mouths: Tensor, log_mel: Tensor, has_video: Tensor, has_audio: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         lips, voice = self.lip_front(mouths), self.voice_front(log_mel)
-        lip_embedding = functional.normalize(self.lip_sync(lips), dim=2, eps=1e-6)
-        voice_embedding = functional.normalize(self.voice_sync(voice), dim=2, eps=1e-6)
+        labels, count = self.judge(lips, voice, has_video, has_audio)
+        return labels, count, *self.embeddings(lips, voice)
+
+    def embeddings(self, lips: Tensor, voice: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors [B, T, 64] of the two front-ends' outputs: equal index, same moment."""
+        return functional.normalize(self.lip_sync(lips), dim=2, eps=1e-6), functional.normalize(self.voice_sync(voice), dim=2, eps=1e-6)
+
+    def judge(self, lips: Tensor, voice: Tensor, has_video: Tensor, has_audio: Tensor) -> tuple[Tensor, Tensor]:
+        """(labels [B, 2], count [B, 3]) from the front-ends' outputs [B, T, 128]; training pairs one face with several voices here."""
         where = positions(torch.cumsum(torch.ones_like(lips[0, :, 0]), 0))
         seen, heard = has_video[:, None, None], has_audio[:, None, None]
         lips = seen * lips + (1 - seen) * self.no_video
@@ -146,4 +151,4 @@ class AudioVisualNet(nn.Module):
         voice = self.voice_encoder(voice + where) + self.modality[1]
         zero = torch.zeros_like(lips[:, :1])
         joint = self.decoder(torch.cat([zero + self.cls_token, zero + self.fake_token, lips, voice], 1))
-        return self.labels(joint[:, 0]), self.count(joint[:, 1]), lip_embedding, voice_embedding
+        return self.labels(joint[:, 0]), self.count(joint[:, 1])

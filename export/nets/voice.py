@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def _block(before: int, after: int, stride: tuple[int, int] = (1, 1)) -> nn.Sequential:
@@ -20,8 +21,9 @@ class Residual(nn.Module):
 class VoiceNet(nn.Module):
     """`log_spectrum` [B, frames, 256] (10 ms, 31.25 Hz) → `logit` [B], positive = generated. Any number of frames ≥ 80.
 
-    Two channels: the spectrum itself, and what is left of it after each band's mean over time is taken away (so that a steady
-    colouring by a microphone or codec can be ignored). Frequency keeps its place until the end: artefacts live in bands.
+    Two channels: what is left of the spectrum after each band's mean over time is taken away, and after the mean of its ±7 neighbouring
+    bands is: the first ignores a steady colouring by microphone, room or codec, the second also level and band limit. Frequency keeps
+    its place until the end: artefacts live in bands.
     """
 
     def __init__(self) -> None:
@@ -29,21 +31,18 @@ class VoiceNet(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(2, 16, 5, 2, 2, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         self.body = nn.Sequential(
             _block(16, 32, (2, 2)),
-            _block(32, 32),
-            _block(32, 48, (2, 2)),
-            Residual(48),
-            _block(48, 80, (1, 2)),
-            Residual(80),
-            _block(80, 96, (1, 2)),
-            _block(96, 96),
+            _block(32, 64, (2, 2)),
+            _block(64, 64, (1, 2)),
+            Residual(64),
+            _block(64, 128, (2, 2)),
         )
-        self.bands = nn.Sequential(nn.Conv2d(96, 128, (1, 8), bias=False), nn.BatchNorm2d(128), nn.ReLU())
+        self.bands = nn.Sequential(nn.Conv2d(128, 128, (1, 8), bias=False), nn.BatchNorm2d(128), nn.ReLU())
         self.attention = nn.Conv1d(128, 1, 1)
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(256, 1))
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(256, 1))
 
     def forward(self, log_spectrum: Tensor) -> Tensor:
-        x = (log_spectrum + 5.0) / 3.0
-        x = torch.stack([x, x - x.mean(1, keepdim=True)], 1)
+        x = log_spectrum[:, None]
+        x = torch.cat([(x - x.mean(2, keepdim=True)) / 2.0, x - functional.avg_pool2d(x, (1, 15), 1, (0, 7), count_include_pad=False)], 1)
         x = self.bands(self.body(self.stem(x))).squeeze(3)
         weight = torch.softmax(self.attention(x), 2)
         mean = (x * weight).sum(2)

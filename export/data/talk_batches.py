@@ -1,0 +1,163 @@
+"""The three kinds of batches that the lip–voice net learns from: genuine talk with sound, voices alone, and mouths from the wild."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.data.mouths import mirrored, worn_mouths
+from export.data.pool import Row
+from export.data.sound import cut, roughen
+from export.data.talk import TalkStore, load_talk, split_avspeech, split_talk, split_wild
+from export.data.voices import Voices, load_voices
+from monitor.speech.features import fixed_rms, log_mel
+
+Floats = NDArray[np.float32]
+STEP_SAMPLES = 640  # of sound, 40 ms
+UNKNOWN = -1.0
+Place = tuple[TalkStore, Row]
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Everything the net trains on, split into folds."""
+
+    talk_train: list[Place]
+    talk_held: list[Place]
+    wild_train: list[Place]
+    wild_held: list[Place]
+    voices: Voices
+
+
+def load_stores(pool: Path) -> Stores:
+    stores = {name: load_talk(pool, name) for name in ("avspeech", "talk", "wild")}
+    splits: dict[str, Callable[[list[Row]], tuple[list[Row], list[Row]]]] = {
+        "avspeech": split_avspeech,
+        "talk": split_talk,
+        "wild": split_wild,
+    }
+    folds = {name: [[(stores[name], row) for row in fold] for fold in split(stores[name].rows)] for name, split in splits.items()}
+    voices = load_voices(pool)
+    talk = [[(store, row) for store, row in folds["avspeech"][fold] + folds["talk"][fold] if _usable(store, row)] for fold in (0, 1)]
+    return Stores(talk[0], talk[1], folds["wild"][0], folds["wild"][1], voices)
+
+
+def _usable(store: TalkStore, row: Row) -> bool:
+    """Clips with sound; of `talk` only those whose lips and loudness go together at least a little and that have no music known of."""
+    in_step = row.get("music_suspected", "0") != "1" and float(row.get("mouth_loudness_corr") or 1) > 0.02
+    return in_step and store.clip(row).sound is not None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`labels` [B, 2]: video forged, audio forged; −1 where unknown or absent."""
+
+    mouths: torch.Tensor
+    log_mel: torch.Tensor
+    has_video: torch.Tensor
+    has_audio: torch.Tensor
+    labels: torch.Tensor
+
+
+class Draw:
+    """Endless training batches."""
+
+    def __init__(self, stores: Stores, rng: np.random.Generator) -> None:
+        self._stores, self._rng = stores, rng
+        self._talk_share = _even([row.get("speaker", row["file"]) for _, row in stores.talk_train])
+        self._voices = {label: [row for row in stores.voices.train if row["label"] == label] for label in ("real", "fake")}
+        self._voice_share = {
+            "real": _even([row["source"] for row in self._voices["real"]]),
+            "fake": _even([row["generator"] for row in self._voices["fake"]]),
+        }
+        self._wild = {label: [place for place in stores.wild_train if place[1]["label_video"] == label] for label in ("real", "fake")}
+        self._fake_share = _even([row["generator"] for _, row in self._wild["fake"]])
+        self._real_share = _even([row["source"] for _, row in self._wild["real"]])
+        self._near: dict[str, list[Place]] = defaultdict(list)
+        for place in self._wild["real"]:
+            for key in (place[1]["pair"], place[1]["source"]):
+                self._near[key].append(place)
+
+    def talk(self, size: int, steps: int) -> Batch:
+        """Genuine talk, both modalities, in step."""
+        rng = self._rng
+        chosen = [self._stores.talk_train[i] for i in rng.choice(len(self._stores.talk_train), size, p=self._talk_share, replace=False)]
+        mouths, mels = [], []
+        for store, row in chosen:
+            clip = store.clip(row)
+            start = int(rng.integers(0, max(1, len(clip.mouths) - steps + 1)))
+            mouths.append(worn_mouths(clip.mouths[mirrored(len(clip.mouths), start, steps)], rng))
+            assert clip.sound is not None
+            sound = clip.sound[start * STEP_SAMPLES : (start + steps) * STEP_SAMPLES]
+            mels.append(self._mel(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound)))))
+        return _batch(mouths, mels, [[0.0, 0.0]] * size, steps)
+
+    def voices(self, size: int, steps: int, forged_share: float = 0.5) -> Batch:
+        """Voices without a face."""
+        mels, labels = [], []
+        for index in range(size):
+            label = "fake" if index < size * forged_share else "real"
+            mels.append(self._voice(label, steps))
+            labels.append([UNKNOWN, float(label == "fake")])
+        return _batch(None, mels, labels, steps)
+
+    def wild(self, size: int, steps: int) -> Batch:
+        """Mouths, half of them forged, each forged one beside a genuine one of the same clip or page where there is one.
+
+        A pair of them is silent, or has its own sound where both have one, or borrowed voices, which tell nothing of the face.
+        """
+        rng = self._rng
+        mouths, mels, labels = [], [], []
+        for _ in range(size // 2):
+            fake = self._wild["fake"][int(rng.choice(len(self._wild["fake"]), p=self._fake_share))]
+            near = self._near.get(fake[1]["pair"] or "-") or self._near.get(fake[1]["source"])
+            real = near[int(rng.integers(len(near)))] if near and rng.random() < 0.7 else None
+            real = real or self._wild["real"][int(rng.choice(len(self._wild["real"]), p=self._real_share))]
+            how = rng.random()
+            for store, row in (fake, real):
+                clip = store.clip(row)
+                start = int(rng.integers(0, max(1, len(clip.mouths) - steps + 1)))
+                mouths.append(worn_mouths(clip.mouths[mirrored(len(clip.mouths), start, steps)], rng))
+                heard = UNKNOWN
+                mel = None
+                if how < 0.3:
+                    label = str(rng.choice(["real", "fake"]))
+                    mel, heard = self._voice(label, steps), float(label == "fake")
+                elif how < 0.6 and clip.sound is not None:
+                    sound = clip.sound[start * STEP_SAMPLES : (start + steps) * STEP_SAMPLES]
+                    mel = self._mel(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound))))
+                    heard = {"real": 0.0, "fake": 1.0}.get(row["label_audio"], UNKNOWN)
+                mels.append(mel)
+                labels.append([float(row["label_video"] == "fake"), heard])
+        return _batch(mouths, mels, labels, steps)
+
+    def _voice(self, label: str, steps: int) -> Floats:
+        row = self._voices[label][int(self._rng.choice(len(self._voices[label]), p=self._voice_share[label]))]
+        return self._mel(cut(self._stores.voices.samples(row, worn=bool(self._rng.random() < 0.5)), steps * STEP_SAMPLES, self._rng))
+
+    def _mel(self, samples: Floats) -> Floats:
+        rng = self._rng
+        return log_mel(fixed_rms(roughen(fixed_rms(samples), rng)) * np.float32(10 ** rng.uniform(-0.2, 0.2)))
+
+
+def _even(names: list[str]) -> NDArray[np.float64]:
+    counts = Counter(names)
+    weights = np.array([counts[name] ** -0.5 for name in names])
+    share: NDArray[np.float64] = weights / weights.sum()
+    return share
+
+
+def _batch(mouths: list[Floats] | None, mels: list[Floats] | list[Floats | None], labels: list[list[float]], steps: int) -> Batch:
+    size = len(labels)
+    empty = np.zeros((4 * steps, 64), np.float32)
+    return Batch(
+        torch.from_numpy(np.stack(mouths)) if mouths is not None else torch.zeros(size, steps, 64, 64),
+        torch.from_numpy(np.stack([empty if mel is None else mel for mel in mels])),
+        torch.full((size,), float(mouths is not None)),
+        torch.tensor([float(mel is not None) for mel in mels]),
+        torch.tensor(labels),
+    )

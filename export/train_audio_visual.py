@@ -1,0 +1,150 @@
+"""Train, judge and export the lip–voice net: python -m export.train_audio_visual [--minutes 30] [--pool DIR] [--export-only]."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.data.pool import cache_folder, pool_folder
+from export.data.talk_batches import UNKNOWN, Batch, Draw, Stores, load_stores
+from export.judge_audio_visual import Judge
+from export.nets.audio_visual import AudioVisualNet
+from export.training import Average, Budget, Run, backward, fast_on_cpu, learning_rate, prepare
+
+PEAK_RATE = 1.2e-3
+TALK_CLIPS, TALK_STEPS = 14, 28
+WILD_CLIPS, WILD_STEPS = 12, 24
+VOICE_CLIPS, VOICE_STEPS = 12, 48
+CURVE_LAGS = 12  # lags that the curve loss tells apart, each way
+SHARPNESS = 14.0  # of single steps, inverse temperature
+CURVE_SHARPNESS = 30.0  # of means over a clip
+NEAR = 0.15  # a neighbouring step, 40 ms off, is half right: the clips are in step within about a frame
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30, help="training time, over all resumed runs together")
+    parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--run", default="audio_visual", help="name of the run, for a second one beside it")
+    parser.add_argument("--fresh", action="store_true", help="forget an unfinished run")
+    parser.add_argument("--export-only", action="store_true", help="judge and export the best state so far")
+    options = parser.parse_args()
+    pool = pool_folder(options.pool)
+    checkpoint = cache_folder("runs") / f"{options.run}.pt"
+    if options.fresh:
+        checkpoint.unlink(missing_ok=True)
+    stores = load_stores(pool)
+    if not options.export_only:
+        train(stores, checkpoint, options.minutes, options.seed)
+    from export.report_audio_visual import export_best  # noqa: PLC0415  (only needed here)
+
+    export_best(stores, pool, checkpoint)
+
+
+def train(stores: Stores, checkpoint: Path, minutes: float, seed: int) -> None:
+    rng = prepare(seed)
+    net = fast_on_cpu(AudioVisualNet())
+    average = Average(net)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=0.05)
+    run = Run({"net": net, "average": average.net, "optimiser": optimiser}, checkpoint)
+    if run.step:
+        rng = np.random.default_rng([seed, run.step])
+    judge, draw = Judge(stores), Draw(stores, rng)
+    budget = Budget(minutes, run.spent_s, run.step)
+    losses_now, judged_s = np.zeros(3), budget.spent_s
+    for step in budget:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(budget.share, PEAK_RATE)
+        net.train()
+        losses = torch.stack(step_losses(net, draw))
+        loss = (losses * torch.tensor([1.0, 0.7, 0.2])).sum()
+        optimiser.zero_grad()
+        backward(loss)
+        nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+        optimiser.step()
+        average.update(net)
+        losses_now += (0.02 if step > 50 else 0.2) * (losses.detach().numpy() - losses_now)
+        if budget.spent_s - judged_s > 180 or step == 30:
+            judged_s = budget.spent_s
+            found = judge(average.net)
+            sync, label, count = losses_now
+            run.keep(budget, found.total, f"step {step}, sync {sync:.2f} labels {label:.3f} count {count:.2f}; held {found}")
+    found = judge(average.net)
+    run.keep(budget, found.total, f"end; held {found}")
+
+
+def step_losses(net: AudioVisualNet, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    """(sync, labels, count) over one batch of each kind; genuine faces are also heard with forged and with other people's voices."""
+    talk, forged = draw.talk(TALK_CLIPS, TALK_STEPS), draw.voices(TALK_CLIPS, TALK_STEPS, forged_share=1.0)
+    alone, wild = draw.voices(VOICE_CLIPS, VOICE_STEPS), draw.wild(WILD_CLIPS, WILD_STEPS)
+    with torch.autocast("cpu", torch.bfloat16):
+        lips = net.lip_front(talk.mouths)
+        voice, other = net.voice_front(torch.cat([talk.log_mel, forged.log_mel])).chunk(2)
+        both = torch.ones(TALK_CLIPS)
+        faces, voices = torch.cat([lips, lips, lips]), torch.cat([voice, other, voice.roll(1, 0)])
+        heard = net.judge(faces, voices, both.repeat(3), both.repeat(3))
+        spoken = net.judge(voice_like(alone), net.voice_front(alone.log_mel), alone.has_video, alone.has_audio)
+        seen = net(wild.mouths, wild.log_mel, wild.has_video, wild.has_audio)[:2]
+        lip_embedding, voice_embedding = net.embeddings(lips, voice)
+    truth = torch.zeros(3 * TALK_CLIPS, 2)
+    truth[TALK_CLIPS : 2 * TALK_CLIPS, 1] = 1.0
+    labels = torch.cat([truth, alone.labels, wild.labels])
+    said = torch.cat([heard[0], spoken[0], seen[0]]).float()
+    counted = torch.cat([heard[1], spoken[1], seen[1]]).float()
+    return sync_loss(lip_embedding.float(), voice_embedding.float()), label_loss(said, labels), count_loss(counted, labels)
+
+
+def voice_like(batch: Batch) -> Tensor:
+    """Front-end output of absent lips: its content is never looked at."""
+    return torch.zeros(len(batch.labels), batch.log_mel.shape[1] // 4, 128)
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy where the label is known, each modality weighing the same."""
+    known = (labels != UNKNOWN).float()
+    each = functional.binary_cross_entropy_with_logits(logits, labels.clamp(0.03, 0.97), reduction="none") * known
+    return (each.sum(0) / known.sum(0).clamp(min=1)).sum()
+
+
+def count_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    known = (labels != UNKNOWN).all(1)
+    return functional.cross_entropy(logits[known], labels[known].sum(1).long(), label_smoothing=0.05)
+
+
+def sync_loss(lips: Tensor, voice: Tensor) -> Tensor:
+    """Contrastive loss on [N, T, D] of talk in step: each step against all others of all clips, each clip's mean against lags and dubs."""
+    clips, steps = lips.shape[:2]
+    every = torch.einsum("ntd,msd->ntms", lips, voice)
+    flat = every.reshape(clips * steps, clips * steps) * SHARPNESS
+    right = torch.kron(torch.eye(clips), _band(steps))
+    dense = functional.cross_entropy(flat, right) + functional.cross_entropy(flat.T, right)
+    own = torch.einsum("ntns->nts", every)
+    lags = torch.stack([_diagonal(steps, lag) for lag in range(-CURVE_LAGS, CURVE_LAGS + 1)])
+    curve = torch.einsum("nts,lts->nl", own, lags) * CURVE_SHARPNESS
+    target = torch.zeros(2 * CURVE_LAGS + 1)
+    target[CURVE_LAGS - 1 : CURVE_LAGS + 2] = torch.tensor([NEAR, 1 - 2 * NEAR, NEAR])
+    among_lags = functional.cross_entropy(curve, target.expand(clips, -1))
+    together = torch.einsum("ntmt->nm", every) / steps * CURVE_SHARPNESS
+    among_clips = functional.cross_entropy(together, torch.arange(clips)) + functional.cross_entropy(together.T, torch.arange(clips))
+    return 0.25 * dense + among_lags + 0.5 * among_clips
+
+
+def _band(steps: int) -> Tensor:
+    """Targets [T, T] of one clip's steps: mostly the same step, a little its neighbours; rows sum to 1."""
+    band = (
+        torch.eye(steps) * (1 - 2 * NEAR) + torch.diag(torch.full((steps - 1,), NEAR), 1) + torch.diag(torch.full((steps - 1,), NEAR), -1)
+    )
+    return band / band.sum(1, keepdim=True)
+
+
+def _diagonal(steps: int, lag: int) -> Tensor:
+    ones = torch.diag(torch.ones(steps - abs(lag)), lag)
+    return ones / ones.sum()
+
+
+if __name__ == "__main__":
+    main()
