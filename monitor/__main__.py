@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,26 +99,30 @@ def demo(overrides: tuple[str, ...]) -> None:
 
 
 def _serve(config: Config, truths: dict[str, Any]) -> None:
+    from monitor.service.listening import listen, url_of
+
+    _log_to_stderr()
+    with listen(config.server) as listening:
+        click.echo(f"deepfake-monitor is at {url_of(listening)}  (Ctrl-C stops it)", err=True)
+        asyncio.run(_until_stopped(config, truths, listening))
+
+
+async def _until_stopped(config: Config, truths: dict[str, Any], listening: socket.socket) -> None:
     from monitor.service.app import Service
     from monitor.service.http import serve
 
-    _log_to_stderr()
+    service = Service(config, truths=truths)
+    loop = asyncio.get_running_loop()
 
-    async def until_stopped() -> None:
-        service = Service(config, truths=truths)
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)  # a second Ctrl-C does not wait any more
-            logging.getLogger("monitor").info("stopping: closing incidents and sessions")
-            service.stop()
-
+    def stop() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-        await serve(service, announce=lambda url: click.echo(f"deepfake-monitor is at {url}  (Ctrl-C stops it)", err=True))
+            loop.remove_signal_handler(number)  # a second Ctrl-C does not wait any more
+        logging.getLogger("monitor").info("stopping: closing incidents and sessions")
+        service.stop()
 
-    asyncio.run(until_stopped())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await serve(service, listening)
 
 
 @cli.command()

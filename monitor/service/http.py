@@ -1,14 +1,12 @@
 """Everything the service says over HTTP: the API, the page, metrics, probes; WHIP and the token stand in files of their own."""
 
 import asyncio
-import errno
-from collections.abc import Callable
+import socket
 from importlib.resources import files
 from pathlib import Path
 
 from aiohttp import web
 
-from monitor.errors import ConfigError
 from monitor.service.app import Service
 from monitor.service.auth import Gate
 from monitor.service.scan import heatmap_png
@@ -30,18 +28,12 @@ def build_app(service: Service) -> web.Application:
     return app
 
 
-async def serve(service: Service, announce: Callable[[str], None] = lambda url: None) -> None:
-    """Binds, tells the address to `announce`, and runs the service until it stops. Raises ConfigError when the address cannot be had."""
-    server = service.config.server
+async def serve(service: Service, listening: socket.socket) -> None:
+    """Answers on a listening socket, and runs the service until it stops. Raises ModelError."""
     runner = web.AppRunner(build_app(service), access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, server.host, server.port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(_no_address(server.host, server.port, error)) from None
-        announce(_url(server.host, runner.addresses[0][1]))
+        await web.SockSite(runner, listening).start()
         await service.run()
     finally:
         await runner.cleanup()
@@ -120,16 +112,3 @@ class Api:
 
 def _no_incident() -> web.Response:
     return web.json_response({"error": "there is no such incident, or nothing of this kind is kept about it"}, status=404)
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-def _no_address(host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken by another program; stop it, or choose another with --set server.port=0 (any free one)"
-    if error.errno == errno.EACCES:
-        return f"port {port} on {host} needs more rights; choose one above 1023 with --set server.port=8080"
-    reason = error.strerror or "unknown name"
-    return f"cannot listen on {host} port {port} ({reason}); check server.host and server.port"
