@@ -101,6 +101,7 @@ class Service:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+            self.emit(stream, StreamState("ended", "stopped before all of it was judged"))
 
     def left(self, stream: str) -> None:
         """A publisher is gone for good: its id is free again, and after LINGER_S its traces in metrics and page go too."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from monitor.channel import Channel
@@ -19,7 +20,10 @@ DRAIN_S = 8.0  # a stream that was told to end may take this long to judge what 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to open a stream, and the waits (seconds) between tries; no waits: one try."""
+    """How to open a stream, and the waits (seconds) between tries, which begin anew once media flowed; no waits: one try.
+
+    With waits a stream whose media ends is opened again too: a camera that restarts says goodbye first.
+    """
 
     stream: str
     open: Callable[[], Source]
@@ -39,40 +43,45 @@ class Supervised:
         self._stopping.set()
 
     async def run(self) -> None:
+        """Never raises: what goes wrong becomes the stream's state."""
         stream = self._plan.stream
         waits_s = self._plan.waits_s()
         self._emit(stream, StreamState("connecting"))
         while True:
             attempt = _Attempt(stream, self._emit)
-            try:
-                await self._watch(stream, _Stoppable(self._plan.open(), self._stopping), attempt)
-            except SourceError as error:
-                if attempt.was_live:
-                    waits_s = self._plan.waits_s()
-                wait_s = next(waits_s, None) if error.retryable else None
-                if wait_s is None:
-                    self._emit(stream, StreamState("failed", str(error)))
-                    return
-                self._emit(stream, StreamState("reconnecting", str(error)))
-                if await self._stopped_within(wait_s):
-                    break
-            except MonitorError as error:
-                self._emit(stream, StreamState("failed", str(error)))
+            over = await self._try(attempt)
+            if attempt.was_live:
+                waits_s = self._plan.waits_s()
+            wait_s = next(waits_s, None) if over.again and not self._stopping.is_set() else None
+            if wait_s is None:
+                self._emit(stream, StreamState("ended", "stopped") if self._stopping.is_set() else over.state)
                 return
-            except Exception as error:
-                logger.exception("stream %s: internal error", stream)
-                self._emit(stream, StreamState("failed", f"internal error ({type(error).__name__}); please report it with the log"))
-                return
-            else:
-                break
-        self._emit(stream, StreamState("ended", "stopped" if self._stopping.is_set() else "the media ended"))
+            self._emit(stream, StreamState("reconnecting", over.state.reason))
+            await self._pause(wait_s)
 
-    async def _stopped_within(self, wait_s: float) -> bool:
+    async def _try(self, attempt: "_Attempt") -> "_Over":
         try:
+            await self._watch(self._plan.stream, _Stoppable(self._plan.open(), self._stopping), attempt)
+        except SourceError as error:
+            return _Over(StreamState("failed", str(error)), error.retryable)
+        except MonitorError as error:
+            return _Over(StreamState("failed", str(error)), again=False)
+        except Exception as error:
+            logger.exception("stream %s: internal error", self._plan.stream)
+            return _Over(StreamState("failed", f"internal error ({type(error).__name__}); please report it with the log"), again=True)
+        return _Over(StreamState("ended", "the media ended"), again=True)
+
+    async def _pause(self, wait_s: float) -> None:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), wait_s)
-        except TimeoutError:
-            return False
-        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """How a try went, should it have been the last; `again`: another one may go better."""
+
+    state: StreamState
+    again: bool
 
 
 class _Attempt:

@@ -33,6 +33,13 @@ _STALE_S = 5.0  # a face not judged for this long no longer counts for its strea
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+def reconnect_reason(said: str) -> str:
+    """One of three label values, from the line that is said to people."""
+    if said.startswith("internal error"):
+        return "internal_error"
+    return "media_ended" if said == "the media ended" else "source_error"
+
+
 class Metrics:
     """A sink with a registry of its own. `deepfake_score` is that of the most suspicious face or voice now; absent while there is none."""
 
@@ -131,7 +138,7 @@ class Metrics:
 
     def _on_state(self, stream: str, event: StreamState) -> None:
         if event.state == "reconnecting":
-            self.reconnects.labels(stream, "source_error").inc()
+            self.reconnects.labels(stream, reconnect_reason(event.reason)).inc()
         if event.state == "live" or stream not in self._state:
             self._begin(stream)
         self._state[stream] = event.state

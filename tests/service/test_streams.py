@@ -62,14 +62,20 @@ def supervised(script: Script, recorder: Recorder, waits: int = 9, source: Sourc
 
 async def test_the_media_ends() -> None:
     recorder = Recorder()
-    await supervised(Script(None), recorder).run()
+    await supervised(Script(None), recorder, waits=0).run()
     assert states(recorder) == ["connecting", "ended"]
 
 
-async def test_a_network_s_bad_day_is_waited_out() -> None:
+async def test_a_camera_that_says_goodbye_is_asked_again() -> None:
     recorder = Recorder()
-    await supervised(Script(SourceError("no answer", retryable=True), QueueDepth("media", 1), None), recorder).run()
-    assert states(recorder) == ["connecting", "reconnecting", "live", "reconnecting", "ended"]
+    await supervised(Script(None, None), recorder, waits=1).run()
+    assert states(recorder) == ["connecting", "reconnecting", "ended"]
+
+
+async def test_a_network_s_bad_day_is_waited_out() -> None:
+    recorder, mended = Recorder(), SourceError("gone for good")
+    await supervised(Script(SourceError("no answer", retryable=True), QueueDepth("media", 1), mended), recorder).run()
+    assert states(recorder) == ["connecting", "reconnecting", "live", "reconnecting", "failed"]
 
 
 async def test_what_a_person_must_mend_is_not_tried_again() -> None:
@@ -87,7 +93,7 @@ async def test_a_source_without_further_tries_fails() -> None:
 
 async def test_a_bug_in_one_stream_ends_this_one_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     recorder = Recorder()
-    await supervised(Script(ZeroDivisionError("oops")), recorder).run()
+    await supervised(Script(ZeroDivisionError("oops")), recorder, waits=0).run()
     assert states(recorder) == ["connecting", "failed"]
     assert "ZeroDivisionError" in caplog.text
 
@@ -116,7 +122,7 @@ async def test_stop_ends_the_wait_between_tries() -> None:
 
 async def test_incidents_of_two_tries_have_different_ids() -> None:
     recorder = Recorder()
-    await supervised(Script(ALERT, ALERT, None), recorder).run()
+    await supervised(Script(ALERT, ALERT, SourceError("gone for good")), recorder).run()
     ids = {event.incident_id for _, event in recorder.events if isinstance(event, Alert)}
     assert len(ids) == 2
     assert all(incident_id.startswith("a-video-1-") for incident_id in ids)
