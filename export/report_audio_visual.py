@@ -48,7 +48,8 @@ def on_held(net: AudioVisualNet, stores: Stores) -> dict[str, Any]:
     speakers = {row["speaker"] for _, row in stores.talk_held if "speaker" in row}
     families = sorted({row["family"] for row in rows if row["family"]})
     return {
-        "measured_on": f"{len(stores.talk_held)} clips of genuine talk ({len(speakers)} phone speakers and a block of avspeech), {fake.sum()} forged and {(~fake).sum()} genuine "
+        "measured_on": f"{len(stores.talk_held)} clips of genuine talk ({len(speakers)} phone speakers and a block of avspeech), "
+        f"{fake.sum()} forged and {(~fake).sum()} genuine "
         "clips from the wild of other pages, generators and people, half of the "
         "held voices; also the fold that chose when to stop",
         "lag_within_one_step_of_zero": round(found.lag_right, 3),
@@ -76,7 +77,8 @@ def on_devset(net: AudioVisualNet, store: TalkStore, labels: list[Row]) -> dict[
     voice = np.array([_audio_logit(net, store, row) for row in heard])
     spoken = np.array([row["label_audio"] == "fake" for row in heard])
     return {
-        "measured_on": f"clips from the wild, first 2.4 s: {len(real)} in step, {len(dubs)} made dubs, {fake.sum()} forged and {(~fake).sum()} "
+        "measured_on": f"clips from the wild, first 2.4 s: {len(real)} in step, {len(dubs)} made dubs, "
+        f"{fake.sum()} forged and {(~fake).sum()} "
         f"genuine faces (seen without sound), {spoken.sum()} forged and {(~spoken).sum()} genuine voices "
         "(heard with the face); never trained on",
         "lag_within_one_step_of_zero": round(float(np.mean([abs(best_lag(found)) <= 1 for found in real])), 3),
@@ -146,8 +148,8 @@ ABOUT: dict[str, Any] = {
     "(several languages), 1,070 clips of forged and genuine faces from project pages (about 90 generators), 4,700 genuine and generated "
     "voices (see voice_forgery). Rights are as found and mostly narrow: for research use only; no recording is distributed. Mouths were "
     "found by YuNet and cut as in a call. Genuine and forged alike were moved, relit, blurred, compressed, slowed, filtered, made noisy "
-    "and passed through codecs. Held back: whole pages with their generators and look-alike people (wild), speakers (talk), a block of file "
-    "numbers (avspeech, which has no speaker labels: a presenter may be on both sides), pages with generators and speakers (voices).",
+    "and passed through codecs. Held back: whole pages with their generators and look-alike people (wild), speakers (talk), a block of "
+    "file numbers (avspeech, which has no speaker labels: a presenter may be on both sides), pages with generators and speakers (voices).",
     "limits": "Finds dubs and bad lip-sync; good re-animation is as much in step as genuine talk. Its verdicts on face and voice alone are "
     "weak, secondary evidence beside face_forgery and voice_forgery. Few people and mostly two looks (studio, phone) taught it what lips "
     "do. It was trained to tell lags up to ±0.5 s; a constant offset is a property of transport.",

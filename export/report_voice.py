@@ -16,10 +16,12 @@ from export.to_onnx import MODELS, Port, export_model
 from export.train_voice import WINDOW, held_features, score
 from export.training import auc, best_of, matched_auc
 from monitor.inference.card import Card
-from monitor.speech.features import fixed_rms, log_spectrum
+from monitor.speech.features import fixed_rms, log_spectrum, voice_input
+from monitor.speech.vad import speech_marks
 
 Floats = NDArray[np.float32]
 HOP = WINDOW // 2
+MIN_SPEECH_MARKS = 30  # of 20 ms
 LOOKS = ("n_level_db", "n_rolloff_hz", "n_noise_db")
 
 
@@ -90,6 +92,8 @@ def on_devset(net: torch.nn.Module, pool: Path) -> dict[str, Any]:
     folder = pool / "data" / "devset"
     rows = [row for row in read_table(folder) if row["label_audio"] in ("real", "fake") and row["kind"] == "as-found"]
     logits = np.array([clip_logit(net, read_sound(folder / row["file"])) for row in rows])
+    rows = [row for row, logit in zip(rows, logits, strict=True) if np.isfinite(logit)]
+    logits = logits[np.isfinite(logits)]
     fake = np.array([row["label_audio"] == "fake" for row in rows])
     looks = np.array([[float(row[name]) for name in LOOKS] for row in rows])
     matched, twins = matched_auc(logits[~fake], logits[fake], looks[~fake], looks[fake])
@@ -126,11 +130,11 @@ def steadiness(net: torch.nn.Module, voices: Voices) -> dict[str, Any]:
 
 
 def clip_logit(net: torch.nn.Module, samples: Floats) -> float:
-    """Mean logit over windows of 2.4 s every 1.2 s, quiet ones left out; what is shorter is repeated."""
-    samples = np.tile(samples, -(-WINDOW // max(len(samples), 1))) if len(samples) < WINDOW else samples
-    windows = [samples[start : start + WINDOW] for start in range(0, len(samples) - WINDOW + 1, HOP)]
-    levels = np.array([float(np.sqrt(np.mean(window**2))) for window in windows])
-    return float(_scores(net, [window for window, level in zip(windows, levels, strict=True) if level > 0.2 * levels.max()]).mean())
+    """Mean logit over windows of 2.4 s every 1.2 s with at least 0.6 s of speech, prepared as in a call; NaN when there is none."""
+    starts = range(0, max(len(samples) - HOP, 1), HOP)
+    windows = [samples[start : start + WINDOW] for start in starts]
+    heard = [voice_input(window, marks) for window in windows if (marks := speech_marks(window)).sum() >= MIN_SPEECH_MARKS]
+    return float(score(net, np.stack(heard)).mean()) if heard else float("nan")
 
 
 def _scores(net: torch.nn.Module, clips: list[Floats]) -> Floats:
@@ -159,8 +163,8 @@ ABOUT: dict[str, Any] = {
     "research use only; the recordings are not distributed. Also our own: espeak-ng, flite and festival speech, Griffin-Lim copies. "
     "Genuine and forged alike were band-limited, filtered, reverberated, made noisy and passed through Opus, AAC, MP3 and G.711.",
     "limits": "Hardest are codec-token and commercial text-to-speech and good conversion; unseen vocoders vary. Judges speech only: of "
-    "music and silence it says nothing. Mostly English. Says that a voice sounds generated, never whose it is. The logit is not calibrated; the "
-    "calibration file does that.",
+    "music and silence it says nothing. Mostly English. It says that a voice sounds generated, never whose it is. The logit is not "
+    "calibrated: the calibration file does that.",
     "licence": "weights Apache-2.0 as far as they are ours to give; trained on research-only material, so for research use until retrained "
     "on cleared data",
 }
