@@ -108,14 +108,14 @@ def agreement(run: Run, frames: Frames) -> Agreement:
 
 
 def milliseconds(run: Run, height: int, width: int) -> float:
-    """Median over 200 random pictures of this size, the net alone."""
+    """The net alone on a picture of this size: the tenth percentile of 300 runs, for the machine may have other things to do."""
     picture = np.random.default_rng(0).uniform(0, 255, (1, 3, height, width)).astype(np.float32)
     times = []
-    for _ in range(200):
+    for _ in range(300):
         start = time.perf_counter()
         run(picture)
         times.append(time.perf_counter() - start)
-    return float(np.median(times)) * 1000
+    return float(np.percentile(times, 10)) * 1000
 
 
 def measure(run: Run, teacher: Run, pool: Path) -> dict[str, Any]:

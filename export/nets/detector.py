@@ -4,10 +4,11 @@ Unlike YuNet it uses plain 3×3 convolutions at few channels where the map is la
 depthwise ones that the literature counts as cheaper.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
-HEAD_CHANNELS = 15  # score logit, box (4), five landmarks (10)
 PYRAMID = 32
 
 
@@ -25,11 +26,17 @@ def separable(channels: int) -> nn.Sequential:
     )
 
 
-def _head() -> nn.Sequential:
-    last = nn.Conv2d(PYRAMID, HEAD_CHANNELS, 1)
-    if last.bias is not None:
-        nn.init.constant_(last.bias[:1], -4.0)  # faces are rare
-    return nn.Sequential(separable(PYRAMID), last)
+class Head(nn.Module):
+    """Whether there is a face, and where exactly, from one level of the pyramid: each question has its own look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Sequential(separable(PYRAMID), nn.Conv2d(PYRAMID, 1, 1))
+        self.place = nn.Sequential(separable(PYRAMID), nn.Conv2d(PYRAMID, 14, 1))  # box (4), five landmarks (10)
+        nn.init.constant_(self.score[-1].bias, -4.0)  # type: ignore[arg-type]  # faces are rare
+
+    def forward(self, level: Tensor) -> Tensor:
+        return torch.cat([self.score(level), self.place(level)], dim=1)
 
 
 class DetectorNet(nn.Module):
@@ -41,19 +48,20 @@ class DetectorNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.unit = 1 / 255
         self.quarter = nn.Sequential(plain(3, 16, 2), plain(16, 16, 2))
         self.eighth = plain(16, 32, 2)
         self.sixteenth = nn.Sequential(plain(32, 48, 2), plain(48, 48))
         self.last = nn.Sequential(plain(48, 64, 2), separable(64), separable(64))
         self.lateral = nn.ModuleList([nn.Conv2d(channels, PYRAMID, 1) for channels in (32, 48, 64)])
-        self.heads = nn.ModuleList([_head() for _ in range(3)])
+        self.heads = nn.ModuleList([Head() for _ in range(3)])
 
     def forward(self, bgr: Tensor) -> Tensor:
         return torch.cat(self.levels(bgr), dim=1)
 
     def levels(self, bgr: Tensor) -> list[Tensor]:
         """The cells of each stride by itself."""
-        eighth = self.eighth(self.quarter(bgr / 255.0))
+        eighth = self.eighth(self.quarter(bgr if self.unit == 1.0 else bgr * self.unit))
         sixteenth = self.sixteenth(eighth)
         high = self.lateral[2](self.last(sixteenth))
         middle = self.lateral[1](sixteenth) + nn.functional.interpolate(high, scale_factor=2.0)
@@ -67,7 +75,10 @@ class ShippedDetector(nn.Module):
 
     def __init__(self, net: DetectorNet) -> None:
         super().__init__()
-        self.net = net
+        self.net = copy.deepcopy(net)
+        self.net.unit = 1.0  # the first convolution takes bytes as they are: one pass over the picture less
+        with torch.no_grad():
+            next(self.net.quarter.parameters()).mul_(net.unit)
 
     def forward(self, bgr: Tensor) -> tuple[Tensor, ...]:
         levels = self.net.levels(bgr)
