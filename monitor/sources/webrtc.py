@@ -8,11 +8,12 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc.codecs import CODECS
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket
@@ -40,6 +41,23 @@ class _Watched:
     receiver: RTCRtpReceiver
     rate_hz: int
     newest_s: float | None = None  # loop time of the newest decoded frame
+
+
+def _accept_every_h264() -> None:
+    """aiortc answers constrained and plain baseline only, though its decoder takes what encoders of hardware and programs send."""
+    known = next(codec for codec in CODECS["video"] if codec.mimeType == "video/H264")
+    free = iter(range(max(codec.payloadType or 0 for codecs in CODECS.values() for codec in codecs) + 1, 128))
+    for profile in ("42001f", "42e01f", "4d001f", "64001f", "640c1f"):
+        for mode in ("1", "0"):
+            parameters: dict[str, int | str | None] = {
+                "level-asymmetry-allowed": "1",
+                "packetization-mode": mode,
+                "profile-level-id": profile,
+            }
+            CODECS["video"].append(replace(known, payloadType=next(free), parameters=parameters))
+
+
+_accept_every_h264()
 
 
 class _WholeTimestamps:
@@ -184,7 +202,8 @@ class WebRtcSource:
                 raise SourceError(f"no media from the publisher for {self._frozen_timeout_s:g} s", retryable=True)
             await self._ask_for_key_frame()
         if self._lost:
-            raise SourceError("the connection to the publisher was lost", retryable=True)
+            never = all(watched.newest_s is None for watched in self._watched.values())
+            raise SourceError(f"the connection to the publisher {'could not be made' if never else 'was lost'}", retryable=True)
 
     async def _ask_for_key_frame(self) -> None:
         watched = self._watched.get("video")
