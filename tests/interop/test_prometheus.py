@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientError, ClientSession
 
+from tests.interop.conftest import need
 from tests.service.conftest import Running, eventually, running  # noqa: F401  the fixture
 
 pytestmark = pytest.mark.interop
@@ -18,9 +18,7 @@ FILE = ("streams.0.id=demo", f"streams.0.url={CALL}", "streams.0.realtime=false"
 
 
 async def test_promtool_has_no_complaint(running: Running) -> None:  # noqa: F811
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
+    promtool = need("promtool")
     async with running(*FILE) as (client, service):
         await eventually(lambda: service.live.incidents)
         exposition = await (await client.get("/metrics")).read()
@@ -29,9 +27,7 @@ async def test_promtool_has_no_complaint(running: Running) -> None:  # noqa: F81
 
 
 async def test_prometheus_scrapes_with_a_token(running: Running, tmp_path: Path) -> None:  # noqa: F811
-    prometheus = shutil.which("prometheus")
-    if prometheus is None:
-        pytest.skip("prometheus is not installed")
+    prometheus = need("prometheus")
     async with running(*FILE, "server.token=sesame") as (client, _):
         port = free_port()
         target = {"static_configs": [{"targets": [f"127.0.0.1:{client.port}"]}], "job_name": "deepfake", "scrape_interval": "1s"}
