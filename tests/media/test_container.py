@@ -125,6 +125,11 @@ async def test_pictures_alone(tmp_path):
     assert not heard.chunks
 
 
+async def test_pictures_without_timestamps_follow_the_frame_rate(tmp_path):
+    heard = await collect(ContainerSource(str(write_media(tmp_path / "a.h264", Recipe(audio_codec=None)))))
+    assert [frame.time_s for frame in heard.frames] == pytest.approx([n / 25 for n in range(50)], abs=0.001)
+
+
 async def test_a_gap_in_the_sound_stays_a_gap(tmp_path):
     recipe = Recipe(audio_codec="pcm_s16le", sound_gap_s=(0.8, 1.2))
     heard = await collect(ContainerSource(str(write_media(tmp_path / "a.mkv", recipe))))
