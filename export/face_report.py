@@ -125,9 +125,7 @@ def numbers_of(net: nn.Module, cache: FaceCache) -> dict[str, Any]:
     fold, dev = clip_scores(net, cache, held), clip_scores(net, cache, devset)
     return {
         "held_out_wild": fold_auc(fold)
-        | {
-            "what": "clip AUC (mean of 6 crops), wild clips of other people, pages, generators; the state kept was chosen by `matched` here"
-        },
+        | {"what": "clip AUC (mean of 6 crops), wild clips of other people, pages, generators; the state kept was chosen here"},
         "devset": fold_auc(dev)
         | {"what": "clip AUC (mean of 10 crops) on devset, never trained or chosen on; plain is flattered by looks, matched counts"},
         "map_cells": pixel_auc(net, cache, held)
@@ -145,7 +143,8 @@ def export_best(cache: FaceCache, checkpoint: Path, out: Path) -> None:
     examples = [[_pictures(rng, batch)] for batch in (2, 5)]
     made_with = (
         f"python -m export.train_face; {record['best_s'] / 60:.0f} of {record['spent_s'] / 60:.0f} minutes on one CPU thread, "
-        f"batches of 32, {record['step']} steps in all; kept: the averaged weights with the best held-out matched AUC"
+        f"batches of 32, {record['step']} steps in all; kept: the averaged weights that did best on the held-out fold "
+        "(half matched AUC, half mean over families)"
     )
     card = export_model(
         net,
