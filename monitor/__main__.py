@@ -152,15 +152,15 @@ def scan(config: Config, paths: tuple[Path, ...], form: str, heatmaps: Path | No
     engine, policies = _judges(config)
     out = Console(soft_wrap=True, highlight=False)
     results: list[dict[str, Any]] = []
-    with _progress(len(found)) as (advance, note):
-        for result in scan_files(found, engine, policies, heatmaps, note):
+    with _Bar(len(found)) as bar:
+        for result in scan_files(found, engine, policies, heatmaps, bar.note):
             results.append({key: result[key] for key in ("verdicts", "error") if key in result})
-            if form == "json":
-                click.echo(json.dumps(result, ensure_ascii=False))
-                sys.stdout.flush()
-            else:
-                out.print(as_text(result))
-            advance()
+            with bar.aside():
+                if form == "json":
+                    click.echo(json.dumps(result, ensure_ascii=False))
+                    sys.stdout.flush()
+                else:
+                    out.print(as_text(result))
     sys.exit(exit_code(results))
 
 
@@ -172,13 +172,34 @@ def _judges(config: Config) -> "tuple[Engine, Policies]":
     return engine, policies_for(config, engine)
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[], None], Callable[[Path, float], None]]]:
-    """A bar on standard error, when that is a terminal."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield (lambda: bar.advance(task)), (lambda path, seconds: bar.update(task, description=f"{path.name}  {seconds:.0f} s"))
+class _Bar:
+    """Progress on standard error, when that is a terminal; it steps aside while a result is printed."""
+
+    def __init__(self, total: int) -> None:
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, console=err, transient=True) if err.is_terminal else None
+        self._task = self._bar.add_task("", total=total) if self._bar else None
+
+    def __enter__(self) -> "_Bar":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def note(self, path: Path, seconds: float) -> None:
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, description=f"{path.name}  {seconds:.0f} s")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self.__exit__()
+        yield
+        if self._bar and self._task is not None:
+            self._bar.advance(self._task)
+        self.__enter__()
 
 
 @cli.command("check-config")
