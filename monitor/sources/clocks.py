@@ -11,7 +11,8 @@ from monitor.clock import StreamClock
 from monitor.media import SyncSource
 
 RESTART_S = 0.3  # a timestamp this far back means that the file's clock was set anew
-LARGEST_LEAP_S = 30.0
+LARGEST_LEAP_S = 30.0  # and so does one this far beyond everything seen so far
+STEP_TOGETHER_S = 1.0
 
 
 @dataclass(slots=True)
@@ -28,13 +29,14 @@ class FileClock:
 
     def time_s(self, kind: str, timestamp_s: float) -> float:
         other = "audio" if kind == "video" else "video"
+        newest_s = max(self.newest_s.values())
         time_s = timestamp_s - self.origin_s + self.shift_s[kind]
-        if not -RESTART_S <= time_s - self.newest_s[kind] <= LARGEST_LEAP_S:
-            shared = time_s - self.shift_s[kind] + self.shift_s[other]
-            if abs(shared - self.newest_s[other]) <= 1.0 and self.shift_s[other] != self.shift_s[kind]:
+        if time_s < self.newest_s[kind] - RESTART_S or time_s > newest_s + LARGEST_LEAP_S:
+            shared_s = timestamp_s - self.origin_s + self.shift_s[other]
+            if self.shift_s[other] != self.shift_s[kind] and abs(shared_s - self.newest_s[other]) <= STEP_TOGETHER_S:
                 self.shift_s[kind] = self.shift_s[other]  # the other track went over the same step before: keep the two together
-            elif time_s < self.newest_s[kind]:
-                self.shift_s[kind] += max(self.newest_s.values()) - time_s
+            else:
+                self.shift_s[kind] += newest_s - time_s
             time_s = timestamp_s - self.origin_s + self.shift_s[kind]
         self.newest_s[kind] = max(self.newest_s[kind], time_s)
         return time_s

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -18,6 +19,7 @@ from monitor.sources.pictures import upright_rgb
 from monitor.sources.sound import SoundTrack
 
 DECODER_THREADS = 2
+MOST_PIXELS = 8192 * 4320  # 8K; a header that claims more would only eat memory
 MERGE_FRAMES = 32  # pictures held back at most while sound of the same time is still to come
 MERGE_S = 2.0
 
@@ -39,7 +41,12 @@ class Tracks:
         for stream in (self.video, self.audio):
             if stream is not None:
                 stream.codec_context.thread_count = DECODER_THREADS
+                stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
                 stream.codec_context.thread_type = "SLICE" if low_delay else "AUTO"
+
+    @property
+    def pixel_aspect(self) -> Fraction | None:
+        return self.video.sample_aspect_ratio if self.video is not None else None
 
     @property
     def has_any(self) -> bool:
@@ -87,22 +94,17 @@ def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock 
     for packet in packets:
         clock.note(packet)
         try:
-            frames = packet.decode()
+            for frame in packet.decode():
+                timestamp_s = _timestamp_s(frame)
+                if isinstance(frame, av.AudioFrame):
+                    yield from sound.add(None if timestamp_s is None else clock.time_s("audio", timestamp_s), frame)
+                elif isinstance(frame, av.VideoFrame) and not (live and timestamp_s is None):  # a camera's first picture may have none
+                    time_s = next_frame_s if timestamp_s is None else clock.time_s("video", timestamp_s)
+                    time_s = max(time_s, next_frame_s - frame_s)  # a decoder that gives frames out of order must not turn time back
+                    next_frame_s = time_s + frame_s
+                    yield VideoFrame(time_s, upright_rgb(frame, tracks.pixel_aspect), bool(frame.is_corrupt))
         except (av.FFmpegError, ValueError):
             tracks.corrupt_frames += 1
-            continue
-        for frame in frames:
-            timestamp_s = _timestamp_s(frame)
-            if isinstance(frame, av.VideoFrame):
-                assert tracks.video is not None
-                if timestamp_s is None and live:
-                    continue  # the first picture of a camera often has none: it cannot be placed
-                time_s = next_frame_s if timestamp_s is None else clock.time_s("video", timestamp_s)
-                time_s = max(time_s, next_frame_s - frame_s)  # a decoder that gives frames out of order must not turn time back
-                next_frame_s = time_s + frame_s
-                yield VideoFrame(time_s, upright_rgb(frame, tracks.video.sample_aspect_ratio), bool(frame.is_corrupt))
-            elif isinstance(frame, av.AudioFrame):
-                yield from sound.add(None if timestamp_s is None else clock.time_s("audio", timestamp_s), frame)
     yield from sound.flush()
 
 

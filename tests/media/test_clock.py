@@ -3,6 +3,7 @@
 import pytest
 
 from monitor.clock import RTP_WRAP, StreamClock
+from monitor.sources.clocks import FileClock
 
 RATES_HZ = {"audio": 48_000, "video": 90_000}
 NTP_S = 3_900_000_000.0
@@ -151,3 +152,22 @@ def test_a_report_before_any_media_is_kept():
 
 def test_one_track_needs_no_report():
     assert StreamClock({"video": 90_000}).sync_source == "sender_report"
+
+
+def test_a_file_whose_clock_starts_over_goes_on_with_both_tracks_together():
+    clock = FileClock(origin_s=10.0)
+    for start_s in (10.0, 10.0, 500.0, 3.0):
+        for n in range(100):
+            video_s = clock.time_s("video", start_s + n * 0.04)
+            audio_s = clock.time_s("audio", start_s + n * 0.04 + 0.01)
+            assert audio_s - video_s == pytest.approx(0.01)
+    assert video_s == pytest.approx(16, abs=0.3)
+
+
+def test_one_wild_timestamp_in_a_file_does_no_lasting_harm():
+    clock = FileClock(origin_s=0.0)
+    for n in range(100):
+        video_s = clock.time_s("video", 40_000.0 if n == 50 else n * 0.04)
+        audio_s = clock.time_s("audio", n * 0.04)
+    assert video_s == pytest.approx(audio_s, abs=0.05)
+    assert audio_s == pytest.approx(3.96, abs=0.05)
