@@ -56,19 +56,21 @@ class LiveStream:
 
 @dataclass(slots=True)
 class Incident:
-    """An incident as far as it is known; `alert` is the newest alert's JSON."""
+    """An incident as far as it is known; `alert` is the newest alert's JSON, `explanation` that of the alert with the highest score."""
 
     alert: dict[str, Any]
     opened: str
+    explanation: str = ""
     closed: str | None = None
     peak_p_fake: float = 0.0
     acknowledged: str | None = None
     heatmap: Heatmap | None = None
 
     def json(self) -> dict[str, Any]:
-        same = ("incident_id", "stream", "participant", "modality", "track_id", "since_s", "threshold", "explanation")
+        same = ("incident_id", "stream", "participant", "modality", "track_id", "since_s", "threshold")
         return {
             **{key: self.alert[key] for key in same},
+            "explanation": self.explanation,
             "state": "closed" if self.closed else "open",
             "opened": self.opened,
             "closed": self.closed,
@@ -183,7 +185,8 @@ class Live:
             incident = self.incidents[alert.incident_id] = Incident(record, record["wall_time"])
             self._forget_old()
         incident.alert = record
-        incident.peak_p_fake = max(incident.peak_p_fake, record["p_fake"])
+        if record["p_fake"] >= incident.peak_p_fake:
+            incident.peak_p_fake, incident.explanation = record["p_fake"], record["explanation"]
         incident.heatmap = alert.heatmap or incident.heatmap
         if alert.kind == "closed":
             incident.closed = record["wall_time"]
