@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.alerts.calibration import Calibration, read_calibration
 from monitor.errors import ModelError
@@ -50,7 +51,7 @@ class Engine:
     async def warm_up(self) -> None:
         """Run every model once, so that the first call is not the slow one."""
         ones = {name: np.ones(1, np.float32) for name in ("has_video", "has_audio")}
-        zeros = {
+        zeros: dict[str, dict[str, NDArray[np.float32]]] = {
             "voice_forgery": {"log_spectrum": np.zeros((1, 240, 256), np.float32)},
             "face_forgery": {"face": np.zeros((1, 3, 128, 128), np.float32)},
             "audio_visual": {"mouths": np.zeros((1, 60, 64, 64), np.float32), "log_mel": np.zeros((1, 240, 64), np.float32), **ones},

@@ -48,7 +48,7 @@ def mouths_of(window: Window, track_id: int) -> tuple[Floats, NDArray[np.bool_]]
     times_s = np.array([time_s for time_s, _ in seen])
     grid_s = window.start_s + np.arange(steps) / MOUTH_RATE_HZ
     nearest = np.abs(times_s[None] - grid_s[:, None]).argmin(1)
-    known: NDArray[np.bool_] = np.abs(times_s[nearest] - grid_s) <= MAX_MOUTH_GAP_S
+    known: NDArray[np.bool_] = np.asarray(np.abs(times_s[nearest] - grid_s) <= MAX_MOUTH_GAP_S)
     if known.sum() < MIN_MOUTH_STEPS:
         return None
     mouths = np.stack([seen[index][1] for index in nearest]).astype(np.float32)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -107,11 +108,12 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _save_heatmaps(folder: Path, source: Path, summary: Summary) -> None:
-    """The most suspicious moments of each file as NAME.trackN.SECONDS.png, map over face."""
+    """The most suspicious moments of each file as NAME.FOLDER.trackN.SECONDS.png, map over face."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        place = sha256(str(source.resolve().parent).encode()).hexdigest()[:6]  # clips of one name from two folders stay apart
         for track_id, _, heatmap in sorted(summary.heatmaps, key=lambda found: -found[1])[:HEATMAPS_PER_FILE]:
-            target = folder / f"{source.name}.track{track_id}.{heatmap.time_s:07.2f}s.png"
+            target = folder / f"{source.name}.{place}.track{track_id}.{heatmap.time_s:07.2f}s.png"
             target.write_bytes(heatmap_png(heatmap))
     except OSError as error:
         raise SinkError(f"heatmaps cannot be written to {folder}: {error.strerror}; choose another folder") from None
