@@ -74,8 +74,7 @@ def speaking_steps(window: Window, steps: int) -> NDArray[np.bool_]:
     """Which 40 ms hold speech: bool [steps]."""
     marks = np.zeros(2 * steps, np.bool_)
     marks[: len(window.speech)] = window.speech[: 2 * steps]
-    both: NDArray[np.bool_] = marks.reshape(steps, 2).any(1)
-    return both
+    return np.asarray(marks.reshape(steps, 2).any(1), np.bool_)
 
 
 def faces_of(window: Window) -> dict[int, list[tuple[float, NDArray[np.uint8]]]]:
