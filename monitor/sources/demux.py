@@ -81,6 +81,8 @@ def _packets(container: InputContainer, tracks: Tracks, *, forgiving: bool) -> "
     """`forgiving`: a file that is cut or damaged ends where reading fails."""
     try:
         yield from container.demux(*tracks.chosen)
+    except IndexError:
+        return  # PyAV at the end of a file in which further tracks appeared on the way; ours have been flushed
     except (av.FFmpegError, OSError):
         if not forgiving:
             raise

@@ -107,11 +107,7 @@ def explain(error: Exception, url: str, *, while_reading: bool = False) -> Sourc
     if is_rtsp(url):
         text, retryable = _rtsp_trouble(error, while_reading)
         return SourceError(f"{name}: {text}", retryable=retryable)
-    if isinstance(error, PermissionError):
-        return SourceError(f"{name}: may not be read (permission denied)")
-    if isinstance(error, av.error.InvalidDataError | av.error.EOFError | ValueError):
-        return SourceError(f"{name}: is not a media file, or is damaged beyond reading")
-    return SourceError(f"{name}: cannot be read ({_reason(error)})")
+    return SourceError(f"{name}: is not a media file, or is damaged beyond reading")
 
 
 def _rtsp_trouble(error: Exception, while_reading: bool) -> tuple[str, bool]:

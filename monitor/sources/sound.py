@@ -78,7 +78,7 @@ class SoundTrack:
         overlap = round((self._end_s - start_s) * AUDIO_RATE_HZ) if np.isfinite(self._end_s) else 0
         if overlap > 0:
             samples = samples[overlap:]
-            start_s = self._end_s
+        start_s = max(start_s, self._end_s)
         if len(samples) == 0:
             return
         np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)

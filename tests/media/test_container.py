@@ -1,6 +1,7 @@
 """ContainerSource over files of many kinds, good and bad."""
 
 import asyncio
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -187,6 +188,27 @@ async def test_cover_art_is_no_video(tmp_path):
         container.mux(audio.encode(None))
     heard = await collect(ContainerSource(str(path)))
     assert heard.infos == [MediaInfo(True, False, "container")]
+
+
+async def test_damaged_files_give_media_or_one_line_but_never_anything_else(tmp_path):
+    chance = np.random.default_rng(7)
+    sources = {
+        ending: write_media(tmp_path / f"whole.{ending}", Recipe(seconds=0.6, video_codec=video, audio_codec=audio)).read_bytes()
+        for ending, video, audio in (
+            ("mp4", "libx264", "aac"),
+            ("mkv", "libx264", "libopus"),
+            ("flv", "flv1", "libmp3lame"),
+            ("flac", None, "flac"),
+        )
+    }
+    for ending, whole in sources.items():
+        for n in range(12):
+            data = np.frombuffer(whole, np.uint8).copy()
+            data[chance.integers(0, len(data) if n % 2 else min(2_000, len(data)), 30)] = chance.integers(0, 256, 30)
+            path = tmp_path / f"{n}.{ending}"
+            path.write_bytes(data[: chance.integers(1, len(data))].tobytes() if n % 3 == 0 else data.tobytes())
+            with contextlib.suppress(SourceError):
+                await collect(ContainerSource(str(path)))
 
 
 async def test_a_cut_file_gives_what_it_holds(tmp_path):
