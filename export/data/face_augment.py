@@ -105,17 +105,31 @@ def region_mask(rng: Draw, kind: str, side_px: int) -> Floats:
     return cv2.GaussianBlur(mask, (0, 0), rng.uniform(1.0, 6.0) * side_px / 160).astype(np.float32)
 
 
-def blend(genuine: Image, donor: Image | None, kind: str, rng: Draw) -> tuple[Image, Floats]:
-    """A fake made of `genuine` and a region of `donor` (None: of itself, slightly changed), and the region."""
-    side = genuine.shape[0]
-    mask = region_mask(rng, kind, side)
-    source = genuine if donor is None else like(donor, genuine, mask)
-    source, target = _changed(source, rng, strong=donor is None), genuine
-    if donor is None and rng.random() < 0.3:
-        source, target = target, source
+def blend(genuine: Image, donor: Image | None, kind: str, rng: Draw, coarse: bool = True) -> tuple[Image, Floats]:
+    """A fake made of `genuine` and a region of `donor` (None: of itself, slightly changed), and the region.
+
+    `coarse`: the region loses quality against its surroundings, as what comes out of most generators does.
+    """
+    mask = region_mask(rng, kind, genuine.shape[0])
+    source = _changed(genuine if donor is None else like(donor, genuine, mask), rng, strong=donor is None)
+    if coarse:
+        source = coarsened(source, rng)
     weight = (mask * rng.choice([0.75, 1.0, 1.0]))[..., None]
-    mixed = source.astype(np.float32) * weight + target.astype(np.float32) * (1 - weight)
+    mixed = source.astype(np.float32) * weight + genuine.astype(np.float32) * (1 - weight)
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8), mask
+
+
+def coarsened(picture: Image, rng: Draw) -> Image:
+    """A copy that was shrunk and enlarged, blurred or compressed."""
+    how = rng.random()
+    return spoil(
+        picture,
+        resize=float(rng.uniform(0.4, 0.85)) if how < 0.6 else 1.0,
+        blur_px=float(rng.uniform(0.4, 1.2)) if 0.6 <= how < 0.85 else 0.0,
+        noise_levels=0.0,
+        jpeg_quality=int(rng.integers(50, 90)) if how >= 0.7 else 0,
+        rng=rng,
+    )
 
 
 def like(donor: Image, target: Image, mask: Floats) -> Image:
@@ -129,19 +143,11 @@ def like(donor: Image, target: Image, mask: Floats) -> Image:
 
 
 def _changed(picture: Image, rng: Draw, strong: bool) -> Image:
-    """A copy a little off in place, colour and quality, as what comes out of a generator is."""
+    """A copy a little off in place and colour."""
     side = picture.shape[0]
     matrix = np.asarray(cv2.getRotationMatrix2D((side / 2, side / 2), rng.normal(0, 0.8), 1 + rng.normal(0, 0.012)), np.float64)
     matrix[:, 2] += rng.normal(0, 0.8, 2)
     moved = cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     spread = 0.06 if strong else 0.03
     tinted = moved.astype(np.float32) * rng.normal(1, spread, 3) + rng.normal(0, 255 * spread / 3, 3)
-    quality = rng.random()
-    return spoil(
-        np.clip(tinted, 0, 255).astype(np.uint8),
-        resize=float(rng.uniform(0.4, 0.85)) if quality < 0.5 else 1.0,
-        blur_px=float(rng.uniform(0.4, 1.2)) if 0.5 <= quality < 0.7 else 0.0,
-        noise_levels=0.0,
-        jpeg_quality=int(rng.integers(50, 90)) if 0.6 <= quality < 0.9 else 0,
-        rng=rng,
-    )
+    return np.clip(tinted, 0, 255).astype(np.uint8)

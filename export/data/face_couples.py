@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.face_augment import MAP_CELLS, Floats, Image, blend, cut_map, degrade, draw_degradation
+from export.data.face_augment import MAP_CELLS, Floats, Image, blend, coarsened, cut_map, degrade, draw_degradation
 from export.data.faces import MARGIN_PX, WIDE_PX, FaceCache, FaceRow, split
 
-KINDS = {"pair": 0.32, "look-alike": 0.30, "still": 0.18, "blend": 0.20}
+KINDS = {"pair": 0.30, "look-alike": 0.34, "still": 0.14, "blend": 0.22}
 TWINS = 24  # a fake without its original is set against one of this many genuine crops that look most like it
+SOFT_ORIGINALS = 0.25  # fakes are a little softer than their originals on average; with this share spoiled the two are level
 UNCHANGED = 0.008  # a fake whose mask is emptier than this share shows no forgery that its original could teach
 
 
@@ -102,7 +103,10 @@ class Couples:
         row = self._cache.rows[index]
         genuine = row.origin if row.origin >= 0 else self._twin(row)
         mask = self._wide_mask(index) if row.masked and not self._unchanged(index) else None
-        return self._cache.crops[genuine], self._cache.crops[index], mask
+        shown = np.asarray(self._cache.crops[genuine])
+        if row.origin >= 0 and self._rng.random() < SOFT_ORIGINALS:
+            shown = coarsened(shown, self._rng)
+        return shown, self._cache.crops[index], mask
 
     def _blended(self) -> tuple[Image, Image, Floats | None]:
         """A genuine crop and a blend of it with itself, with another moment of its clip, or with a look-alike."""
@@ -120,7 +124,11 @@ class Couples:
             )
         elif way < 0.6:
             donor = np.asarray(self._cache.crops[self._twin(row)])
-        fake, mask = blend(genuine, donor, kind, self._rng)
+        coarse = bool(self._rng.random() < 0.4)
+        if not coarse and self._rng.random() < 0.7:  # the surroundings lose quality, not the region: being soft must not mean being forged
+            donor = genuine if donor is None else donor
+            genuine = coarsened(genuine, self._rng)
+        fake, mask = blend(genuine, donor, kind, self._rng, coarse)
         return genuine, fake, mask
 
     def _twin(self, row: FaceRow) -> int:
