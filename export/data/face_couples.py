@@ -13,7 +13,7 @@ from export.data.faces import MARGIN_PX, WIDE_PX, FaceCache, FaceRow, split
 
 KINDS = {"pair": 0.30, "look-alike": 0.34, "still": 0.14, "blend": 0.22}
 TWINS = 24  # a fake without its original is set against one of this many genuine crops that look most like it
-SOFT_ORIGINALS = 0.25  # fakes are a little softer than their originals on average; with this share spoiled the two are level
+SOFT_ORIGINALS = 0.15  # fakes are a little softer than their originals on average; with this share spoiled the two are level
 UNCHANGED = 0.008  # a fake whose mask is emptier than this share shows no forgery that its original could teach
 
 
