@@ -11,11 +11,12 @@ from torch.nn import functional
 from export.data.pool import cache_folder, pool_folder
 from export.data.talk_batches import UNKNOWN, Batch, Draw, Stores, load_stores
 from export.judge_audio_visual import Judge
-from export.nets.audio_visual import AudioVisualNet
+from export.nets.audio_visual import WIDTH, AudioVisualNet
 from export.training import Average, Budget, Run, backward, fast_on_cpu, learning_rate, prepare
 
 PEAK_RATE = 1.2e-3
-TALK_CLIPS, TALK_STEPS = 14, 28
+TALK_CLIPS, TALK_STEPS = 16, 28
+FORGED = 5  # of these are heard with a forged voice, as many with their own, the rest with another genuine one
 WILD_CLIPS, WILD_STEPS = 12, 24
 VOICE_CLIPS, VOICE_STEPS = 12, 48
 CURVE_LAGS = 12  # lags that the curve loss tells apart, each way
@@ -60,7 +61,7 @@ def train(stores: Stores, checkpoint: Path, minutes: float, seed: int) -> None:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(budget.share, PEAK_RATE)
         net.train()
-        losses = torch.stack(step_losses(net, draw))
+        losses = torch.stack(step_losses(net, draw, step))
         loss = (losses * torch.tensor([1.0, 0.7, 0.2])).sum()
         optimiser.zero_grad()
         backward(loss)
@@ -77,35 +78,38 @@ def train(stores: Stores, checkpoint: Path, minutes: float, seed: int) -> None:
     run.keep(budget, found.total, f"end; held {found}")
 
 
-def step_losses(net: AudioVisualNet, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-    """(sync, labels, count) over one batch of each kind; genuine faces are also heard with forged and with other people's voices."""
-    talk, forged = draw.talk(TALK_CLIPS, TALK_STEPS), draw.voices(TALK_CLIPS, TALK_STEPS, forged_share=1.0)
-    alone, wild = draw.voices(VOICE_CLIPS, VOICE_STEPS), draw.wild(WILD_CLIPS, WILD_STEPS)
+def step_losses(net: AudioVisualNet, draw: Draw, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(sync, labels, count) over a batch of genuine talk and, by turns, one of mouths from the wild or of voices alone.
+
+    Genuine faces are heard with forged voices, with their own, and with other people's: an audio forgery is no question of sync.
+    """
+    talk, forged = draw.talk(TALK_CLIPS, TALK_STEPS), draw.voices(FORGED, TALK_STEPS, forged_share=1.0)
+    other = draw.wild(WILD_CLIPS, WILD_STEPS) if step % 2 == 0 else draw.voices(VOICE_CLIPS, VOICE_STEPS)
     with torch.autocast("cpu", torch.bfloat16):
         lips = net.lip_front(talk.mouths)
-        voice, other = net.voice_front(torch.cat([talk.log_mel, forged.log_mel])).chunk(2)
-        both = torch.ones(TALK_CLIPS)
-        faces, voices = torch.cat([lips, lips, lips]), torch.cat([voice, other, voice.roll(1, 0)])
-        heard = net.judge(faces, voices, both.repeat(3), both.repeat(3))
-        spoken = net.judge(voice_like(alone), net.voice_front(alone.log_mel), alone.has_video, alone.has_audio)
-        seen = net(wild.mouths, wild.log_mel, wild.has_video, wild.has_audio)[:2]
-        lip_embedding, voice_embedding = net.embeddings(lips, voice)
-    truth = torch.zeros(3 * TALK_CLIPS, 2)
-    truth[TALK_CLIPS : 2 * TALK_CLIPS, 1] = 1.0
-    labels = torch.cat([truth, alone.labels, wild.labels])
-    said = torch.cat([heard[0], spoken[0], seen[0]]).float()
-    counted = torch.cat([heard[1], spoken[1], seen[1]]).float()
-    return sync_loss(lip_embedding.float(), voice_embedding.float()), label_loss(said, labels), count_loss(counted, labels)
+        own, generated = net.voice_front(torch.cat([talk.log_mel, forged.log_mel])).split([TALK_CLIPS, FORGED])
+        voices = torch.cat([generated, own[FORGED : 2 * FORGED], own.roll(1, 0)[2 * FORGED :]])
+        heard = net.judge(lips, voices, talk.has_video, talk.has_audio)
+        faces = net.lip_front(other.mouths) if step % 2 == 0 else absent_lips(other)
+        judged = net.judge(faces, net.voice_front(other.log_mel), other.has_video, other.has_audio)
+        lip_embedding, voice_embedding = net.embeddings(lips, own)
+    truth = torch.zeros(TALK_CLIPS, 2)
+    truth[:FORGED, 1] = 1.0
+    count = count_loss(torch.cat([heard[1], judged[1]]).float(), torch.cat([truth, other.labels]))
+    if step % 2:
+        truth[:, 0] = UNKNOWN  # without forged faces beside them they would only teach "genuine"
+    labels = label_loss(torch.cat([heard[0], judged[0]]).float(), torch.cat([truth, other.labels]))
+    return sync_loss(lip_embedding.float(), voice_embedding.float()), labels, count
 
 
-def voice_like(batch: Batch) -> Tensor:
-    """Front-end output of absent lips: its content is never looked at."""
-    return torch.zeros(len(batch.labels), batch.log_mel.shape[1] // 4, 128)
+def absent_lips(batch: Batch) -> Tensor:
+    """What stands for the front-end's output when there is no video: its content is never looked at."""
+    return torch.zeros(len(batch.labels), batch.log_mel.shape[1] // 4, WIDTH)
 
 
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy where the label is known, each modality weighing the same."""
-    known = (labels != UNKNOWN).float()
+    known = (labels != UNKNOWN).float()  # absent modalities and unlabelled ones
     each = functional.binary_cross_entropy_with_logits(logits, labels.clamp(0.03, 0.97), reduction="none") * known
     return (each.sum(0) / known.sum(0).clamp(min=1)).sum()
 

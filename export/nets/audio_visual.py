@@ -46,7 +46,7 @@ class LipFront(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(5, 16, 5, 2, 2, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.body = nn.Sequential(_conv(16, 32, 2), _conv(32, 64, 2), Residual(64), nn.Dropout2d(0.05), _conv(64, 128, 2))
+        self.body = nn.Sequential(_conv(16, 32, 2), _conv(32, 64, 2), Residual(64), _conv(64, 128, 2))
         self.flat = nn.Sequential(nn.Conv2d(128, WIDTH, 4, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU(), nn.Dropout(0.1))
         self.time = nn.Sequential(Temporal(WIDTH), Temporal(WIDTH))
 
@@ -90,12 +90,11 @@ class VoiceFront(nn.Module):
 class Layer(nn.Module):
     """A pre-norm transformer layer without masks."""
 
-    def __init__(self, width: int = WIDTH, dropout: float = 0.1) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
         self.before_attention, self.before_mix = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
-        self.dropout = nn.Dropout(dropout)
+        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         batch, steps, width = x.shape
@@ -103,8 +102,8 @@ class Layer(nn.Module):
         query, key, value = parts[0], parts[1], parts[2]
         weight = torch.softmax(query @ key.transpose(2, 3) * (width // HEADS) ** -0.5, 3)
         seen = (weight @ value).transpose(1, 2).reshape(batch, steps, width)
-        x = x + self.dropout(self.out(seen))
-        mixed: Tensor = x + self.dropout(self.mix(self.before_mix(x)))
+        x = x + self.out(seen)
+        mixed: Tensor = x + self.mix(self.before_mix(x))
         return mixed
 
 
