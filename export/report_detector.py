@@ -151,9 +151,9 @@ def export_best(checkpoint: Path, teacher: Run, pool: Path, folder: Path) -> Non
     examples = [(rng.uniform(0, 255, shape).astype(np.float32),) for shape in ((2, 3, 320, 320), (1, 3, 192, 320), (3, 3, 128, 96))]
     about = {
         "version": "1",
-        "trained_on": "scenes composed of face crops from the research pool (wild, talk, avspeech, faces, stills) on Debian "
-        "wallpapers and our own renderings; the targets are what YuNet (ShiqiYu/libfacedetection.train, Apache-2.0) "
-        "says of them. devset chose the best state.",
+        "trained_on": "scenes composed of face crops from the research pool (wild, talk, avspeech, faces, stills) on Debian wallpapers "
+        "and our own renderings, with ever new faceless pictures that fooled the net; the targets are what YuNet "
+        "(ShiqiYu/libfacedetection.train, Apache-2.0) says of them. devset chose the best state.",
         "made_with": f"python -m export.train_detector; {record['spent_s'] / 60:.0f} minutes on one shared CPU thread in bfloat16, "
         f"best state after {record['best_s'] / 60:.0f}",
         "numbers": {"not": "measured yet"},

@@ -10,10 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.data.faceless import faceless, load_wallpapers
 from export.data.pool import PoolError, cache_folder, pool_folder
-from export.data.scenes import SCENE_PX, SceneStore, make_store
+from export.data.scenes import SCENE_PX, SceneStore, make_store, teacher_maps, worn
 from export.nets.detector import DetectorNet
 from export.report_detector import TEACHER_CONFIDENCE, Frames, agreement, devset_frames, export_best, load_onnx, print_report
 from export.to_onnx import MODELS
@@ -25,6 +27,9 @@ BATCH = 16
 PEAK_RATE = 3e-3
 HELD_SCENES = 200
 JUDGE_EVERY_S = 200.0
+SEARCH_EVERY = 100  # steps between two searches for pictures that fool the net
+SEARCHED = 96
+HARD_SHARE = 2  # of a batch, once there are enough
 
 
 def main() -> None:
@@ -51,11 +56,11 @@ def main() -> None:
         checkpoint.unlink(missing_ok=True)
     if not options.export_only:
         store = make_store(pool, teacher, cache_folder("scenes"), options.scenes)
-        train(store, devset_frames(pool, teacher, per_clip=1), checkpoint, options.minutes)
+        train(store, devset_frames(pool, teacher, per_clip=1), teacher, checkpoint, options.minutes)
     export_best(checkpoint, teacher, pool, options.out)
 
 
-def train(store: SceneStore, frames: Frames, checkpoint: Path, minutes: float) -> None:
+def train(store: SceneStore, frames: Frames, teacher: RunNet, checkpoint: Path, minutes: float) -> None:
     rng = prepare(seed=1)
     net = DetectorNet()
     average = Average(net)
@@ -65,11 +70,14 @@ def train(store: SceneStore, frames: Frames, checkpoint: Path, minutes: float) -
         rng = np.random.default_rng([1, run.step])
     budget = Budget(minutes, run.spent_s, run.step)
     loss_now, judged_s, progress = np.zeros(3), budget.spent_s, ""
-    batches = draw(store, rng)
+    batches, hard = draw(store, rng), HardNegatives(teacher, rng)
     for step in budget:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(budget.share, PEAK_RATE)
+        if step % SEARCH_EVERY == SEARCH_EVERY - 1 and budget.share > 0.08:
+            hard.search(average.net)
         pictures, wanted = next(batches)
+        hard.mix_into(pictures, wanted)
         net.train()
         with torch.autocast("cpu", torch.bfloat16):
             cells = net(pictures)
@@ -82,9 +90,42 @@ def train(store: SceneStore, frames: Frames, checkpoint: Path, minutes: float) -
         loss_now += 0.03 * (parts.detach().numpy() - loss_now)
         if budget.spent_s - judged_s > JUDGE_EVERY_S:
             judged_s = budget.spent_s
-            progress = f"{step * BATCH} scenes, loss score {loss_now[0]:.3f} box {loss_now[1]:.3f} landmarks {loss_now[2]:.3f}"
+            progress = f"{step * BATCH} scenes, {len(hard.pictures)} hard, loss score {loss_now[0]:.3f} box {loss_now[1]:.3f}"
+            progress += f" landmarks {loss_now[2]:.3f}"
             judge(average.net, frames, run, budget, progress)
     judge(average.net, frames, run, budget, progress)
+
+
+class HardNegatives:
+    """Pictures without faces in which the net, unlike its teacher, thought that it saw one; the newest 600."""
+
+    def __init__(self, teacher: RunNet, rng: np.random.Generator) -> None:
+        self._teacher, self._rng = teacher, rng
+        self._wallpapers = load_wallpapers()
+        self.pictures: list[NDArray[np.uint8]] = []
+        self.maps: list[NDArray[np.float16]] = []
+
+    @torch.no_grad()
+    def search(self, net: nn.Module) -> None:
+        pictures = np.stack([worn(faceless(self._wallpapers, SCENE_PX, self._rng), self._rng) for _ in range(SEARCHED)])
+        for start in range(0, SEARCHED, BATCH):
+            bgr = np.array(pictures[start : start + BATCH, :, :, ::-1].transpose(0, 3, 1, 2), np.float32, order="C")
+            with torch.autocast("cpu", torch.bfloat16):
+                scores = net.eval()(torch.from_numpy(bgr))[:, :, 0].float().sigmoid().numpy()
+            for offset in np.flatnonzero(scores.max(1) > 0.3):
+                maps = teacher_maps(self._teacher, pictures[start + offset])
+                if (scores[offset] - maps[:, 0]).max() > 0.25:
+                    self.pictures.append(pictures[start + offset])
+                    self.maps.append(maps)
+        del self.pictures[:-600], self.maps[:-600]
+
+    def mix_into(self, pictures: Tensor, wanted: Tensor) -> None:
+        """Put a few of them in the place of a batch's first pictures."""
+        if len(self.pictures) < 20:
+            return
+        for place, chosen in enumerate(self._rng.integers(0, len(self.pictures), HARD_SHARE)):
+            pictures[place] = torch.from_numpy(np.array(self.pictures[chosen][:, :, ::-1].transpose(2, 0, 1), np.float32))
+            wanted[place] = torch.from_numpy(self.maps[chosen].astype(np.float32))
 
 
 def judge(net: nn.Module, frames: Frames, run: Run, budget: Budget, progress: str) -> None:
