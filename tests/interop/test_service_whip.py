@@ -104,7 +104,11 @@ async def test_a_browser_is_watched(tmp_path, face_and_voice, codec):
                     for stream in listed["streams"]:
                         assert stream["id"] == "guest"
                         states.append(str(stream["state"]))
-                        judged |= {verdict["modality"]: verdict for verdict in stream.get("verdicts", []) if verdict["p_fake"] is not None}
+                        judged |= {
+                            modality: verdict
+                            for modality, verdict in stream["verdicts"].items()
+                            if verdict and verdict["p_fake"] is not None
+                        }
                     assert not browser.has("failed"), browser.told
                     await asyncio.sleep(0.3)
             metrics = await (await session.get(f"{address}/metrics")).text()
