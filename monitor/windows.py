@@ -1,6 +1,7 @@
 """Cuts unsteady sound and pictures into windows that hold the same seconds of both. Pure: time comes with the items."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ class Windows:
         self._frames: list[FrameFaces] = []
         self._audio_until_s = -np.inf
         self._video_until_s = -np.inf
+        self._aligned_from_s = -np.inf
         self._origin_s: float | None = None
         self._fresh_from_s = 0.0
         self._end_s = 0.0
@@ -36,6 +38,8 @@ class Windows:
     def add(self, item: MediaInfo | AudioChunk | FrameFaces) -> list[Window]:
         match item:
             case MediaInfo():
+                if self._info.sync_source == "arrival":  # what lies behind was placed by arrival and stays there
+                    self._aligned_from_s = max(self._audio_until_s, self._video_until_s)
                 self._info = item
             case AudioChunk():
                 self._begin(item.time_s)
@@ -80,7 +84,8 @@ class Windows:
         frames = tuple(frame for frame in self._frames if start_s <= frame.time_s < end_s)
         if samples is not None or frames:
             speech = self._mark_speech(samples) if samples is not None else np.zeros(0, np.bool_)
-            yield Window(start_s, end_s, self._fresh_from_s, self._info, samples, speech, frames)
+            info = self._info if start_s >= self._aligned_from_s else replace(self._info, sync_source="arrival")
+            yield Window(start_s, end_s, self._fresh_from_s, info, samples, speech, frames)
         self._fresh_from_s = end_s
         self._end_s = end_s + HOP_S
         self._forget(self._end_s - WINDOW_S)

@@ -79,3 +79,14 @@ def test_waiting_memory_is_bounded() -> None:
     for item in pictures(0, 200):
         windows.add(item)
     assert len(windows._frames) < 150
+
+
+def test_a_window_that_holds_media_placed_by_arrival_is_not_synchronous() -> None:
+    windows = Windows(marks, 1.0)
+    windows.add(MediaInfo(True, True, "arrival"))
+    done = []
+    for item in sorted(sound(0, 9) + pictures(0, 9), key=lambda item: item.time_s):
+        if item.time_s == pytest.approx(2.0, abs=0.001) and isinstance(item, AudioChunk):
+            windows.add(MediaInfo(True, True, "sender_report"))
+        done += windows.add(item)
+    assert [(round(w.start_s, 1), w.info.sync_source) for w in done[:3]] == [(0, "arrival"), (1.2, "arrival"), (2.4, "sender_report")]
