@@ -66,7 +66,7 @@ async def test_slow_model_drops_old_windows_and_counts_them() -> None:
     lost = sum(event.count for event in told.of(Dropped) if event.stage == "windows")
     assert lost > 10
     assert len(engine.windows) + lost == 32  # every window was either judged or counted
-    assert [kind for kind, *_ in told_of(told)][0] == "opened"
+    assert next(kind for kind, *_ in told_of(told)) == "opened"
     assert max(event.latency_s for event in told.of(Decided)) < 4 * 4.0 + 5.0, "latency stays bounded by the queue"
 
 
@@ -100,7 +100,7 @@ async def test_cancelling_a_stream_closes_its_incidents_and_leaves_no_task() -> 
 
 async def test_a_failing_model_ends_the_stream_with_its_own_error() -> None:
     class BrokenEngine(ReadingEngine):
-        async def judge(self, window):  # noqa: ANN202
+        async def judge(self, window):
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
