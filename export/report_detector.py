@@ -120,8 +120,8 @@ def milliseconds(run: Run, height: int, width: int) -> float:
 
 def measure(run: Run, teacher: Run, pool: Path) -> dict[str, Any]:
     """The numbers of the card."""
-    devset = agreement(run, devset_frames(pool, teacher, per_clip=8))
-    nothing = agreement(run, faceless_frames(3000, teacher))
+    devset = agreement(run, devset_frames(pool, teacher, per_clip=4))
+    nothing = agreement(run, faceless_frames(2000, teacher))
     return {
         "recall_devset": round(devset.recall, 4),
         "teacher_faces": devset.faces,
