@@ -15,7 +15,7 @@ ZOOM = 1.5  # portrait pixels → call pixels: the face is then about 137 px wid
 FACE_XY = (224.0, 122.0)  # centre of the face in the 512 × 512 portrait; the numbers below are pixels of it as well
 LIP_XY, LIP_HALF_WIDTH, LIP_SAG = (224.5, 140.8), 20.0, 8.7  # the line between upper teeth and lower lip is a parabola
 CHIN_Y = 176.0
-FORGED_FACE_PX = 72  # the "generator" draws the face at this resolution, as cheap face swaps do
+FORGED_FACE_PX = 48  # the "generator" draws the face at this resolution, as cheap face swaps do
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -52,13 +52,12 @@ class Portrait:
         return _to_bytes(moved * (1 - inside) + cavity * inside)
 
     def _redraw(self, rgb: Picture, time_s: float) -> Floats:
-        """Down to the generator's resolution and up again, warmer, over-sharpened, and trembling by a fraction of a pixel."""
+        """Down to the generator's resolution and up again, warmer, and trembling by a fraction of a pixel."""
         x0, y0, side = 168, 66, 116
         face = cv2.resize(rgb[y0 : y0 + side, x0 : x0 + side], (FORGED_FACE_PX, FORGED_FACE_PX), interpolation=cv2.INTER_AREA)
         shift = np.array([[1, 0, 0.5 * np.sin(9.1 * time_s)], [0, 1, 0.4 * np.sin(7.3 * time_s + 1)]], np.float32)
         face = cv2.warpAffine(face, shift, (FORGED_FACE_PX, FORGED_FACE_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-        large += 0.8 * (large - cv2.GaussianBlur(large, (0, 0), 2.0))
         result = rgb.astype(np.float32)
         result[y0 : y0 + side, x0 : x0 + side] = large * [1.05, 1.0, 0.94] + [3, 0, -2]
         return result
