@@ -2,6 +2,8 @@
 
 import os
 import re
+import socket
+import ssl
 import time
 from typing import Literal
 from urllib.parse import urlsplit
@@ -80,12 +82,35 @@ def open_container(url: str, transport: Literal["tcp", "udp"], open_timeout_s: f
 
 def _open_rtsp(url: str, options: dict[str, str], timeouts_s: tuple[float, float]) -> InputContainer:
     started_s = time.monotonic()
+    refuse_redirect(url, timeouts_s[0])
     try:
         return av.open(url, mode="r", format="rtsp", options=options, timeout=timeouts_s)
     except av.error.InvalidDataError:
         if time.monotonic() - started_s < timeouts_s[0]:
             raise
         raise TimeoutError from None  # FFmpeg's RTSP reader reports its interruption as bad data
+
+
+def refuse_redirect(url: str, timeout_s: float) -> None:
+    """Raises SourceError when the server answers DESCRIBE with 3xx: FFmpeg would follow it to any host, whatever its whitelist says.
+
+    Asks without credentials, so a redirect that comes only after the login is not seen. Raises OSError when there is no connection.
+    """
+    parts = urlsplit(url)
+    secure = parts.scheme.lower() == "rtsps"
+    bare = safe_name(url)
+    request = f"DESCRIBE {bare}{'?' + parts.query if parts.query else ''} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or (322 if secure else 554)), timeout_s) as plain:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as FFmpeg does; only the status line is read
+            with context.wrap_socket(plain, server_hostname=parts.hostname) if secure else plain as connection:
+                connection.sendall(request.encode())
+                status = connection.recv(64)
+    except (ssl.SSLError, ValueError):
+        return  # FFmpeg's own try will say more
+    if re.match(rb"RTSP/\d\.\d 3\d\d", status):
+        raise SourceError(f"{bare}: the server redirects to another address; name that address yourself if you trust it")
 
 
 def _check_file(path: str, shown: str) -> None:

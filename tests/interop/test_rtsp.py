@@ -161,3 +161,30 @@ async def test_cancelling_while_nothing_comes_is_quick():
         assert loop.time() - started_s < 3
         while any(thread.name.startswith("container") for thread in threading.enumerate()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
+
+
+async def test_a_redirect_is_not_followed():
+    visits: list[str] = []
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append("elsewhere")
+        writer.close()
+
+    async def redirecting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if line == b"\r\n":
+                writer.write(f"RTSP/1.0 302 Found\r\nCSeq: 1\r\nLocation: rtsp://127.0.0.1:{port}/inside\r\n\r\n".encode())
+        writer.close()
+
+    async with (
+        await asyncio.start_server(elsewhere, "127.0.0.1", 0) as inside,
+        await asyncio.start_server(redirecting, "127.0.0.1", 0) as front,
+    ):
+        port = inside.sockets[0].getsockname()[1]
+        url = f"rtsp://viewer:s3cret@127.0.0.1:{front.sockets[0].getsockname()[1]}/a"
+        with pytest.raises(SourceError, match="redirects to another address") as caught:
+            await listen(ContainerSource(url))
+        await asyncio.sleep(0.1)
+    assert not caught.value.retryable
+    assert "s3cret" not in str(caught.value)
+    assert not visits
