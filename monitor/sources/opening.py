@@ -28,7 +28,7 @@ _READING_TROUBLES: list[tuple[tuple[type[Exception], ...], str, bool]] = [
 ]
 _OPENING_TROUBLES: list[tuple[tuple[type[Exception], ...], str, bool]] = [
     ((av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError), "the camera refuses the login; check user and password", False),
-    ((av.error.HTTPNotFoundError,), "the server has no such stream (404); check the path of the address", False),
+    ((av.error.HTTPNotFoundError,), "the server has no such stream (404); is the path right, does somebody publish there?", True),
     ((av.error.HTTPClientError,), "the server rejects the request; is the address right?", False),
     ((ConnectionRefusedError,), "connection refused; is the server running and the port right?", True),
     ((av.error.InvalidDataError,), "the answer is not RTSP, or the server hung up; is the port right?", True),
