@@ -15,8 +15,8 @@ from export.nets.audio_visual import WIDTH, AudioVisualNet
 from export.training import Average, Budget, Run, backward, fast_on_cpu, learning_rate, prepare
 
 PEAK_RATE = 1.2e-3
-TALK_CLIPS, TALK_STEPS = 16, 28
-FORGED = 5  # of these are heard with a forged voice, as many with their own, the rest with another genuine one
+TALK_CLIPS, TALK_STEPS = 18, 24
+FORGED = 6  # of these are heard with a forged voice, as many with their own, the rest with another genuine one
 WILD_CLIPS, WILD_STEPS = 12, 24
 VOICE_CLIPS, VOICE_STEPS = 12, 48
 CURVE_LAGS = 12  # lags that the curve loss tells apart, each way
@@ -99,7 +99,7 @@ def step_losses(net: AudioVisualNet, draw: Draw, step: int) -> tuple[Tensor, Ten
     if step % 2:
         truth[:, 0] = UNKNOWN  # without forged faces beside them they would only teach "genuine"
     labels = label_loss(torch.cat([heard[0], judged[0]]).float(), torch.cat([truth, other.labels]))
-    return sync_loss(lip_embedding.float(), voice_embedding.float()), labels, count
+    return sync_loss(lip_embedding.float(), voice_embedding.float(), talk.late), labels, count
 
 
 def absent_lips(batch: Batch) -> Tensor:
@@ -119,30 +119,43 @@ def count_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits[known], labels[known].sum(1).long(), label_smoothing=0.05)
 
 
-def sync_loss(lips: Tensor, voice: Tensor) -> Tensor:
-    """Contrastive loss on [N, T, D] of talk in step: each step against all others of all clips, each clip's mean against lags and dubs."""
+def sync_loss(lips: Tensor, voice: Tensor, late: Tensor) -> Tensor:
+    """Contrastive loss on [N, T, D] of talk: each step against all others of all clips, each clip's mean against lags and dubs.
+
+    `late` [N]: step t of the lips is the same moment as step t − late of the voice.
+    """
     clips, steps = lips.shape[:2]
     every = torch.einsum("ntd,msd->ntms", lips, voice)
+    right = torch.block_diag(*[_band(steps, -int(shift)) for shift in late])
     flat = every.reshape(clips * steps, clips * steps) * SHARPNESS
-    right = torch.kron(torch.eye(clips), _band(steps))
-    dense = functional.cross_entropy(flat, right) + functional.cross_entropy(flat.T, right)
+    dense = _soft_cross_entropy(flat, right) + _soft_cross_entropy(flat.T, right.T)
     own = torch.einsum("ntns->nts", every)
     lags = torch.stack([_diagonal(steps, lag) for lag in range(-CURVE_LAGS, CURVE_LAGS + 1)])
     curve = torch.einsum("nts,lts->nl", own, lags) * CURVE_SHARPNESS
-    target = torch.zeros(2 * CURVE_LAGS + 1)
-    target[CURVE_LAGS - 1 : CURVE_LAGS + 2] = torch.tensor([NEAR, 1 - 2 * NEAR, NEAR])
-    among_lags = functional.cross_entropy(curve, target.expand(clips, -1))
-    together = torch.einsum("ntmt->nm", every) / steps * CURVE_SHARPNESS
-    among_clips = functional.cross_entropy(together, torch.arange(clips)) + functional.cross_entropy(together.T, torch.arange(clips))
-    return 0.25 * dense + among_lags + 0.5 * among_clips
+    target = _band(2 * CURVE_LAGS + 1, 0)[CURVE_LAGS - late]
+    among_lags = _soft_cross_entropy(curve, target)
+    best = torch.stack([torch.einsum("ntms,ts->nm", every, _diagonal(steps, -int(shift))) for shift in late.unique()], 0)
+    place = {int(shift): index for index, shift in enumerate(late.unique())}
+    together = torch.stack([best[place[int(shift)], clip] for clip, shift in enumerate(late)]) * CURVE_SHARPNESS
+    among_clips = functional.cross_entropy(together, torch.arange(clips))
+    return 0.25 * dense + among_lags + among_clips
 
 
-def _band(steps: int) -> Tensor:
-    """Targets [T, T] of one clip's steps: mostly the same step, a little its neighbours; rows sum to 1."""
-    band = (
-        torch.eye(steps) * (1 - 2 * NEAR) + torch.diag(torch.full((steps - 1,), NEAR), 1) + torch.diag(torch.full((steps - 1,), NEAR), -1)
+def _soft_cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
+    """Cross-entropy with shares as targets; rows without a target (the moment lies outside the other's stretch) do not count."""
+    has = right.sum(1) > 0
+    return -(functional.log_softmax(logits[has], 1) * right[has] / right[has].sum(1, keepdim=True)).sum(1).mean()
+
+
+def _band(steps: int, lag: int) -> Tensor:
+    """Targets [T, T]: for row t mostly column t + lag, a little its neighbours."""
+    return sum(
+        (
+            torch.diag(torch.full((steps - abs(lag + near),), weight), lag + near)
+            for near, weight in ((-1, NEAR), (0, 1 - 2 * NEAR), (1, NEAR))
+        ),
+        torch.zeros(steps, steps),
     )
-    return band / band.sum(1, keepdim=True)
 
 
 def _diagonal(steps: int, lag: int) -> Tensor:

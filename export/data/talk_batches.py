@@ -19,6 +19,7 @@ from monitor.speech.features import fixed_rms, log_mel
 Floats = NDArray[np.float32]
 STEP_SAMPLES = 640  # of sound, 40 ms
 UNKNOWN = -1.0
+MOST_LATE = 6
 Place = tuple[TalkStore, Row]
 
 
@@ -54,13 +55,14 @@ def _usable(store: TalkStore, row: Row) -> bool:
 
 @dataclass(frozen=True)
 class Batch:
-    """`labels` [B, 2]: video forged, audio forged; −1 where unknown or absent."""
+    """`labels` [B, 2]: video forged, audio forged; −1 where unknown or absent. `late` [B]: by how many steps the sound was cut later."""
 
     mouths: torch.Tensor
     log_mel: torch.Tensor
     has_video: torch.Tensor
     has_audio: torch.Tensor
     labels: torch.Tensor
+    late: torch.Tensor
 
 
 class Draw:
@@ -83,18 +85,21 @@ class Draw:
                 self._near[key].append(place)
 
     def talk(self, size: int, steps: int) -> Batch:
-        """Genuine talk, both modalities, in step."""
+        """Genuine talk. Lips and voice are cut up to 6 steps apart, so that the ends of a stretch tell nothing of the right lag."""
         rng = self._rng
         chosen = [self._stores.talk_train[i] for i in rng.choice(len(self._stores.talk_train), size, p=self._talk_share, replace=False)]
-        mouths, mels = [], []
+        mouths, mels, late = [], [], []
         for store, row in chosen:
             clip = store.clip(row)
-            start = int(rng.integers(0, max(1, len(clip.mouths) - steps + 1)))
+            spare = max(0, len(clip.mouths) - steps)
+            start = int(rng.integers(0, spare + 1))
+            heard_from = int(rng.integers(max(0, start - MOST_LATE), min(spare, start + MOST_LATE) + 1))
             mouths.append(worn_mouths(clip.mouths[mirrored(len(clip.mouths), start, steps)], rng))
             assert clip.sound is not None
-            sound = clip.sound[start * STEP_SAMPLES : (start + steps) * STEP_SAMPLES]
+            sound = clip.sound[heard_from * STEP_SAMPLES : (heard_from + steps) * STEP_SAMPLES]
             mels.append(self._mel(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound)))))
-        return _batch(mouths, mels, [[0.0, 0.0]] * size, steps)
+            late.append(heard_from - start)
+        return _batch(mouths, mels, [[0.0, 0.0]] * size, steps, late)
 
     def voices(self, size: int, steps: int, forged_share: float = 0.5) -> Batch:
         """Voices without a face."""
@@ -151,7 +156,13 @@ def _even(names: list[str]) -> NDArray[np.float64]:
     return share
 
 
-def _batch(mouths: list[Floats] | None, mels: list[Floats] | list[Floats | None], labels: list[list[float]], steps: int) -> Batch:
+def _batch(
+    mouths: list[Floats] | None,
+    mels: list[Floats] | list[Floats | None],
+    labels: list[list[float]],
+    steps: int,
+    late: list[int] | None = None,
+) -> Batch:
     size = len(labels)
     empty = np.zeros((4 * steps, 64), np.float32)
     return Batch(
@@ -160,4 +171,5 @@ def _batch(mouths: list[Floats] | None, mels: list[Floats] | list[Floats | None]
         torch.full((size,), float(mouths is not None)),
         torch.tensor([float(mel is not None) for mel in mels]),
         torch.tensor(labels),
+        torch.tensor(late or [0] * size),
     )

@@ -30,11 +30,11 @@ class Residual(nn.Module):
 
 
 class Temporal(nn.Module):
-    """Residual convolution over time, kernel 5: keeps what a step sees within ±2 steps."""
+    """Residual convolution over time, kernel 5: keeps what a step sees within ±2 steps. Ends are repeated: a zero would mark them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(nn.Conv1d(width, width, 5, 1, 2, bias=False), nn.BatchNorm1d(width))
+        self.inner = nn.Sequential(nn.Conv1d(width, width, 5, 1, 2, bias=False, padding_mode="replicate"), nn.BatchNorm1d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x + self.inner(x))
@@ -68,13 +68,13 @@ class VoiceFront(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv1d(64, WIDTH, 5, 1, 2, bias=False),
+            nn.Conv1d(64, WIDTH, 5, 1, 2, bias=False, padding_mode="replicate"),
             nn.BatchNorm1d(WIDTH),
             nn.ReLU(),
-            nn.Conv1d(WIDTH, WIDTH, 4, 2, 1, bias=False),
+            nn.Conv1d(WIDTH, WIDTH, 4, 2, 1, bias=False, padding_mode="replicate"),
             nn.BatchNorm1d(WIDTH),
             nn.ReLU(),
-            nn.Conv1d(WIDTH, WIDTH, 4, 2, 1, bias=False),
+            nn.Conv1d(WIDTH, WIDTH, 4, 2, 1, bias=False, padding_mode="replicate"),
             nn.BatchNorm1d(WIDTH),
             nn.ReLU(),
             nn.Dropout(0.1),
