@@ -50,6 +50,13 @@ def test_steady_noise_is_not_speech() -> None:
     assert speech_marks(noise).mean() < 0.2
 
 
+def test_the_rumble_of_a_room_is_not_speech() -> None:
+    white = np.fft.rfft(np.random.default_rng(3).normal(size=4 * RATE))
+    rumble = np.fft.irfft(white / np.maximum(np.fft.rfftfreq(4 * RATE, 1 / RATE), 80.0))
+    rumble = (rumble * (0.01 / rumble.std())).astype(np.float32)
+    assert not any(speech_marks(rumble[start : start + 38_400]).any() for start in range(0, len(rumble) - 38_400, 6_400))
+
+
 def test_fixed_rms_measures_speech_only() -> None:
     sound = np.concatenate([voiced(1.0), np.zeros(RATE, np.float32)])
     marks = np.repeat([True, False], 50)
