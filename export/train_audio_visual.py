@@ -126,7 +126,7 @@ def sync_loss(lips: Tensor, voice: Tensor, late: Tensor) -> Tensor:
     """
     clips, steps = lips.shape[:2]
     every = torch.einsum("ntd,msd->ntms", lips, voice)
-    right = torch.block_diag(*[_band(steps, -int(shift)) for shift in late])
+    right: Tensor = torch.block_diag(*[_band(steps, -int(shift)) for shift in late])  # type: ignore[no-untyped-call]
     flat = every.reshape(clips * steps, clips * steps) * SHARPNESS
     dense = _soft_cross_entropy(flat, right) + _soft_cross_entropy(flat.T, right.T)
     own = torch.einsum("ntns->nts", every)
@@ -134,9 +134,8 @@ def sync_loss(lips: Tensor, voice: Tensor, late: Tensor) -> Tensor:
     curve = torch.einsum("nts,lts->nl", own, lags) * CURVE_SHARPNESS
     target = _band(2 * CURVE_LAGS + 1, 0)[CURVE_LAGS - late]
     among_lags = _soft_cross_entropy(curve, target)
-    best = torch.stack([torch.einsum("ntms,ts->nm", every, _diagonal(steps, -int(shift))) for shift in late.unique()], 0)
-    place = {int(shift): index for index, shift in enumerate(late.unique())}
-    together = torch.stack([best[place[int(shift)], clip] for clip, shift in enumerate(late)]) * CURVE_SHARPNESS
+    in_step = {shift: torch.einsum("ntms,ts->nm", every, _diagonal(steps, -shift)) for shift in set(late.tolist())}
+    together = torch.stack([in_step[shift][clip] for clip, shift in enumerate(late.tolist())]) * CURVE_SHARPNESS
     among_clips = functional.cross_entropy(together, torch.arange(clips))
     return 0.25 * dense + among_lags + among_clips
 
@@ -149,13 +148,8 @@ def _soft_cross_entropy(logits: Tensor, right: Tensor) -> Tensor:
 
 def _band(steps: int, lag: int) -> Tensor:
     """Targets [T, T]: for row t mostly column t + lag, a little its neighbours."""
-    return sum(
-        (
-            torch.diag(torch.full((steps - abs(lag + near),), weight), lag + near)
-            for near, weight in ((-1, NEAR), (0, 1 - 2 * NEAR), (1, NEAR))
-        ),
-        torch.zeros(steps, steps),
-    )
+    weights = ((-1, NEAR), (0, 1 - 2 * NEAR), (1, NEAR))
+    return torch.stack([torch.diag(torch.full((steps - abs(lag + near),), weight), lag + near) for near, weight in weights]).sum(0)
 
 
 def _diagonal(steps: int, lag: int) -> Tensor:
