@@ -34,6 +34,7 @@ class _Watched:
 
     evidence: Evidence
     leading_since_s: float | None = None
+    led_until_s: float = -1e9
     closed_s: float = -1e9
     opened: _Open | None = None
     verdict: Verdict | None = None
@@ -88,8 +89,9 @@ class Incidents:
         if logit < log_odds(policy.suspicious):
             watched.leading_since_s = None
         else:
-            if watched.leading_since_s is None:
+            if watched.leading_since_s is None or score.start_s - watched.led_until_s > policy.stale_s:
                 watched.leading_since_s = score.start_s
+            watched.led_until_s = score.end_s
             if watched.opened:
                 watched.opened.until_s = score.end_s
                 watched.opened.peak_p_fake = max(watched.opened.peak_p_fake, watched.evidence.p_fake or 0.0)
@@ -125,7 +127,7 @@ class Incidents:
     def _close(self, watched: _Watched, time_s: float) -> Alert:
         assert watched.opened
         alert = self._alert(watched, watched.opened, "closed", time_s)
-        watched.opened, watched.closed_s, watched.heatmap = None, time_s, None
+        watched.opened, watched.closed_s, watched.leading_since_s, watched.heatmap = None, time_s, None, None
         return alert
 
     def _alert(self, watched: _Watched, opened: _Open, kind: Kind, time_s: float) -> Alert:

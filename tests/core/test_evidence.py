@@ -98,6 +98,18 @@ def test_cooldown_keeps_a_flickering_score_from_many_incidents() -> None:
     assert [alert.kind for alert in alerts(Incidents("s", policies), flicker)].count("opened") == 1
 
 
+def test_each_incident_begins_with_its_own_evidence() -> None:
+    speaks = [step < 5 or step >= 20 for step in range(30)]
+    told = alerts(
+        Incidents("s", POLICIES), [score(1.2 * i, 5.0) if on else score(1.2 * i, None, "no_speech") for i, on in enumerate(speaks)]
+    )
+    assert [(alert.kind, alert.since_s) for alert in told if alert.kind != "updated"] == [
+        ("opened", 0.0),
+        ("closed", 0.0),
+        ("opened", 24.0),
+    ]
+
+
 def test_a_face_that_leaves_closes_its_incident() -> None:
     incidents = Incidents("s", POLICIES)
     there = [Score("video", 7, 1.2 * i, 1.2 * i + 1.2, 5.0) for i in range(4)]
