@@ -16,8 +16,8 @@ Row = dict[str, str]
 Floats = NDArray[np.float32]
 
 
-class PoolError(Exception):
-    """The pool is missing or unlike what the scripts expect; the message says what to do."""
+class PoolError(SystemExit):
+    """The pool, or a program that adds to it, is missing. Uncaught it ends a script with its message, which says what to do."""
 
 
 def pool_folder(chosen: Path | None = None) -> Path:

@@ -1,5 +1,6 @@
 """Genuine and generated speech for the voice net: the pool's `voices` plus our own workshop fakes, cached as plain and codec-worn sound."""
 
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.pool import Row, SoundStore, cache_folder, hold_out, read_sound, read_table
+from export.data.pool import PoolError, Row, SoundStore, cache_folder, hold_out, read_sound, read_table
 from export.data.sound import CODECS, through_codec, trim_silence
 from monitor.media import AUDIO_RATE_HZ
 
@@ -113,6 +114,10 @@ def _worn(rows: list[Row], plain: SoundStore) -> Iterator[tuple[str, Floats]]:
 
 def _workshop(rows: list[Row], plain: SoundStore) -> Iterator[tuple[Row, Floats]]:
     """Debian's synthesizers and Griffin–Lim copies of genuine clips, all through Opus like the pool itself."""
+    missing = [program for program in ("espeak-ng", "flite", "text2wave") if not shutil.which(program)]
+    if missing:
+        packages = "espeak-ng flite festival festvox-kallpc16k festvox-us-slt-hts"
+        raise PoolError(f"{', '.join(missing)} not found, which speak our own generated voices; apt-get install {packages}")
     rng = np.random.default_rng(3)
     voices = [("espeak-ng", name) for name in ESPEAK] + [("flite", name) for name in FLITE] + [("festival", name) for name in FESTIVAL]
     for engine, voice in voices:
