@@ -18,7 +18,7 @@ PEAK_RATE = 1.2e-3
 TALK_CLIPS, TALK_STEPS = 18, 24
 FORGED = 6  # of these are heard with a forged voice, as many with their own, the rest with another genuine one
 WILD_CLIPS, WILD_STEPS = 12, 24
-VOICE_CLIPS, VOICE_STEPS = 12, 48
+VOICE_CLIPS, VOICE_STEPS = 24, 32
 CURVE_LAGS = 12  # lags that the curve loss tells apart, each way
 SHARPNESS = 14.0  # of single steps, inverse temperature
 CURVE_SHARPNESS = 30.0  # of means over a clip
@@ -79,26 +79,29 @@ def train(stores: Stores, checkpoint: Path, minutes: float, seed: int) -> None:
 
 
 def step_losses(net: AudioVisualNet, draw: Draw, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(sync, labels, count) over a batch of genuine talk and, by turns, one of mouths from the wild or of voices alone.
+    """(sync, labels, count) over a batch of genuine talk, one of voices alone and, every other step, one of mouths from the wild.
 
     Genuine faces are heard with forged voices, with their own, and with other people's: an audio forgery is no question of sync.
     """
     talk, forged = draw.talk(TALK_CLIPS, TALK_STEPS), draw.voices(FORGED, TALK_STEPS, forged_share=1.0)
-    other = draw.wild(WILD_CLIPS, WILD_STEPS) if step % 2 == 0 else draw.voices(VOICE_CLIPS, VOICE_STEPS)
+    alone = draw.voices(VOICE_CLIPS, VOICE_STEPS)
+    wild = draw.wild(WILD_CLIPS, WILD_STEPS) if step % 2 == 0 else None
     with torch.autocast("cpu", torch.bfloat16):
         lips = net.lip_front(talk.mouths)
         own, generated = net.voice_front(torch.cat([talk.log_mel, forged.log_mel])).split([TALK_CLIPS, FORGED])
         voices = torch.cat([generated, own[FORGED : 2 * FORGED], own.roll(1, 0)[2 * FORGED :]])
-        heard = net.judge(lips, voices, talk.has_video, talk.has_audio)
-        faces = net.lip_front(other.mouths) if step % 2 == 0 else absent_lips(other)
-        judged = net.judge(faces, net.voice_front(other.log_mel), other.has_video, other.has_audio)
+        judged = [net.judge(lips, voices, talk.has_video, talk.has_audio)]
+        judged.append(net.judge(absent_lips(alone), net.voice_front(alone.log_mel), alone.has_video, alone.has_audio))
+        if wild:
+            judged.append(net(wild.mouths, wild.log_mel, wild.has_video, wild.has_audio)[:2])
         lip_embedding, voice_embedding = net.embeddings(lips, own)
     truth = torch.zeros(TALK_CLIPS, 2)
     truth[:FORGED, 1] = 1.0
-    count = count_loss(torch.cat([heard[1], judged[1]]).float(), torch.cat([truth, other.labels]))
-    if step % 2:
-        truth[:, 0] = UNKNOWN  # without forged faces beside them they would only teach "genuine"
-    labels = label_loss(torch.cat([heard[0], judged[0]]).float(), torch.cat([truth, other.labels]))
+    known = torch.cat([truth, alone.labels, *([wild.labels] if wild else [])])
+    count = count_loss(torch.cat([found[1] for found in judged]).float(), known)
+    if not wild:
+        known[:TALK_CLIPS, 0] = UNKNOWN  # without forged faces beside them they would only teach "genuine"
+    labels = label_loss(torch.cat([found[0] for found in judged]).float(), known)
     return sync_loss(lip_embedding.float(), voice_embedding.float(), talk.late), labels, count
 
 
