@@ -183,7 +183,7 @@ ABOUT: dict[str, Any] = {
     "generated clips of about 170 systems, from research demo pages and data sets; rights are as found and mostly narrow, for "
     "research use only; the recordings are not distributed. Also our own: espeak-ng, flite and festival speech, Griffin-Lim copies. "
     "Genuine and forged alike were band-limited, filtered, reverberated, made noisy and passed through Opus, AAC, MP3 and G.711.",
-    "limits": "It does not tell copies of genuine speech by good neural vocoders (BigVGAN, UnivNet: AUC .3 to .45), nor generated speech of "
+    "limits": "It does not tell copies of genuine speech by good neural vocoders (BigVGAN, UnivNet: AUC .3 to .45), nor forged speech of "
     "telephone bandwidth (.4); text-to-speech, conversion and codec tokens of systems it never met it tells with .7 to .98. Opus at "
     "16 kbit/s raises the logit by about 0.6. Judges speech only: of music and silence it says nothing. Mostly English. It says that a "
     "voice sounds generated, never whose it is. The logit is not calibrated: the calibration file does that.",
