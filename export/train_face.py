@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.data.face_couples import Batch, Couples, fold_of
-from export.data.faces import FaceCache, open_cache
+from export.data.faces import FaceCache, open_cache, weights_file
 from export.data.pool import cache_folder, pool_folder
 from export.face_report import clip_scores, export_best, fold_auc
 from export.nets.face import FaceNet
@@ -54,7 +54,7 @@ def train(cache: FaceCache, pool: Path, checkpoint: Path, minutes: float, seed: 
     """Until the time is over; the averaged net that does best on the held-out fold (see `merit`) is the one kept."""
     rng = prepare(seed)
     net = FaceNet()
-    net.backbone.load_keras(pool / "weights" / "mobilenetv2_035_imagenet.npz")
+    net.backbone.load_keras(weights_file(pool, "mobilenetv2_035_imagenet.npz"))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     average = Average(net)
     optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=PEAK_RATE, weight_decay=0.05)

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from export.data.pool import cache_folder, read_table
+from export.data.pool import PoolError, cache_folder, read_table
 from monitor.faces.crop import FACE_PX, face_crop
 from monitor.faces.detect import FaceDetector
 from monitor.media import Detection
@@ -277,12 +277,19 @@ def _moments(frame_count: int, wanted: int) -> Iterator[int]:
     yield from sorted({int((k + 0.5) / wanted * frame_count) for k in range(wanted)} if frame_count else set())
 
 
+def weights_file(pool: Path, name: str) -> Path:
+    path = pool / "weights" / name
+    if not path.is_file():
+        raise PoolError(f"{path} is missing; the face net needs it (see weights/README.md in the pool)")
+    return path
+
+
 def open_cache(pool: Path) -> FaceCache:
     """The cache, built first where it is missing (some minutes)."""
     folder = cache_folder("faces")
     if not (folder / "rows.json").exists():
         writer = CacheWriter()
-        find = yunet(pool / "weights" / "yunet_n_dynamic.onnx")
+        find = yunet(weights_file(pool, "yunet_n_dynamic.onnx"))
         for name in ("wild", "stills", "faces", "talk", "avspeech", "devset"):
             add_folder(writer, pool, name, find)
             print(f"cached {name}", flush=True)
