@@ -82,6 +82,7 @@ def step_losses(net: AudioVisualNet, draw: Draw, step: int) -> tuple[Tensor, Ten
     """(sync, labels, count) over a batch of genuine talk, one of voices alone and, every other step, one of mouths from the wild.
 
     Genuine faces are heard with forged voices, with their own, and with other people's: an audio forgery is no question of sync.
+    What to think of a voice is taught by labels and the voice net together: labels alone were learned by heart here.
     """
     talk, forged = draw.talk(TALK_CLIPS, TALK_STEPS), draw.voices(FORGED, TALK_STEPS, forged_share=1.0)
     alone = draw.voices(VOICE_CLIPS, VOICE_STEPS)
@@ -101,6 +102,8 @@ def step_losses(net: AudioVisualNet, draw: Draw, step: int) -> tuple[Tensor, Ten
     count = count_loss(torch.cat([found[1] for found in judged]).float(), known)
     if not wild:
         known[:TALK_CLIPS, 0] = UNKNOWN  # without forged faces beside them they would only teach "genuine"
+    taught = torch.cat([forged.taught, talk.taught[FORGED : 2 * FORGED], talk.taught.roll(1, 0)[2 * FORGED :], alone.taught])
+    known[:, 1] = torch.cat([taught, *([wild.taught] if wild else [])])
     labels = label_loss(torch.cat([found[0] for found in judged]).float(), known)
     return sync_loss(lip_embedding.float(), voice_embedding.float(), talk.late), labels, count
 
@@ -111,7 +114,7 @@ def absent_lips(batch: Batch) -> Tensor:
 
 
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy where the label is known, each modality weighing the same."""
+    """Binary cross-entropy with labels or chances [B, 2] where they are known, each modality weighing the same."""
     known = (labels != UNKNOWN).float()  # absent modalities and unlabelled ones
     each = functional.binary_cross_entropy_with_logits(logits, labels.clamp(0.03, 0.97), reduction="none") * known
     return (each.sum(0) / known.sum(0).clamp(min=1)).sum()

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from export.data.mouths import mirrored, worn_mouths
-from export.data.pool import Row
+from export.data.pool import REPOSITORY, PoolError, Row
 from export.data.sound import cut, roughen
 from export.data.talk import TalkStore, load_talk, split_avspeech, split_talk, split_wild
 from export.data.voices import Voices, load_voices
-from monitor.speech.features import fixed_rms, log_mel
+from monitor.speech.features import fixed_rms, log_mel, log_spectrum
 
 Floats = NDArray[np.float32]
 STEP_SAMPLES = 640  # of sound, 40 ms
@@ -55,7 +56,10 @@ def _usable(store: TalkStore, row: Row) -> bool:
 
 @dataclass(frozen=True)
 class Batch:
-    """`labels` [B, 2]: video forged, audio forged; −1 where unknown or absent. `late` [B]: by how many steps the sound was cut later."""
+    """`labels` [B, 2]: video forged, audio forged; −1 where unknown or absent. `late` [B]: by how many steps the sound was cut later.
+
+    `taught` [B]: chance that the audio is forged, half from its label and half from the voice net, or all from it; −1 without sound.
+    """
 
     mouths: torch.Tensor
     log_mel: torch.Tensor
@@ -63,6 +67,7 @@ class Batch:
     has_audio: torch.Tensor
     labels: torch.Tensor
     late: torch.Tensor
+    taught: torch.Tensor
 
 
 class Draw:
@@ -70,6 +75,7 @@ class Draw:
 
     def __init__(self, stores: Stores, rng: np.random.Generator) -> None:
         self._stores, self._rng = stores, rng
+        self._teacher = voice_teacher()
         self._talk_share = _even([row.get("speaker", row["file"]) for _, row in stores.talk_train])
         self._voices = {label: [row for row in stores.voices.train if row["label"] == label] for label in ("real", "fake")}
         self._voice_share = {
@@ -88,7 +94,7 @@ class Draw:
         """Genuine talk. Lips and voice are cut up to 6 steps apart, so that the ends of a stretch tell nothing of the right lag."""
         rng = self._rng
         chosen = [self._stores.talk_train[i] for i in rng.choice(len(self._stores.talk_train), size, p=self._talk_share, replace=False)]
-        mouths, mels, late = [], [], []
+        mouths, sounds, late = [], [], []
         for store, row in chosen:
             clip = store.clip(row)
             spare = max(0, len(clip.mouths) - steps)
@@ -97,18 +103,18 @@ class Draw:
             mouths.append(worn_mouths(clip.mouths[mirrored(len(clip.mouths), start, steps)], rng))
             assert clip.sound is not None
             sound = clip.sound[heard_from * STEP_SAMPLES : (heard_from + steps) * STEP_SAMPLES]
-            mels.append(self._mel(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound)))))
+            sounds.append(self._rough(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound)))))
             late.append(heard_from - start)
-        return _batch(mouths, mels, [[0.0, 0.0]] * size, steps, late)
+        return self._batch(mouths, sounds, [[0.0, 0.0]] * size, steps, late)
 
     def voices(self, size: int, steps: int, forged_share: float = 0.5) -> Batch:
         """Voices without a face."""
-        mels, labels = [], []
+        sounds, labels = [], []
         for index in range(size):
             label = "fake" if index < size * forged_share else "real"
-            mels.append(self._voice(label, steps))
+            sounds.append(self._voice(label, steps))
             labels.append([UNKNOWN, float(label == "fake")])
-        return _batch(None, mels, labels, steps)
+        return self._batch(None, sounds, labels, steps)
 
     def wild(self, size: int, steps: int) -> Batch:
         """Mouths, half of them forged, each forged one beside a genuine one of the same clip or page where there is one.
@@ -116,7 +122,7 @@ class Draw:
         A pair of them is silent, or has its own sound where both have one, or borrowed voices, which tell nothing of the face.
         """
         rng = self._rng
-        mouths, mels, labels = [], [], []
+        mouths, sounds, labels = [], [], []
         for _ in range(size // 2):
             fake = self._wild["fake"][int(rng.choice(len(self._wild["fake"]), p=self._fake_share))]
             near = self._near.get(fake[1]["pair"] or "-") or self._near.get(fake[1]["source"])
@@ -128,25 +134,70 @@ class Draw:
                 start = int(rng.integers(0, max(1, len(clip.mouths) - steps + 1)))
                 mouths.append(worn_mouths(clip.mouths[mirrored(len(clip.mouths), start, steps)], rng))
                 heard = UNKNOWN
-                mel = None
+                sound: Floats | None = None
                 if how < 0.3:
                     label = str(rng.choice(["real", "fake"]))
-                    mel, heard = self._voice(label, steps), float(label == "fake")
+                    sound, heard = self._voice(label, steps), float(label == "fake")
                 elif how < 0.6 and clip.sound is not None:
                     sound = clip.sound[start * STEP_SAMPLES : (start + steps) * STEP_SAMPLES]
-                    mel = self._mel(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound))))
+                    sound = self._rough(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound))))
                     heard = {"real": 0.0, "fake": 1.0}.get(row["label_audio"], UNKNOWN)
-                mels.append(mel)
+                sounds.append(sound)
                 labels.append([float(row["label_video"] == "fake"), heard])
-        return _batch(mouths, mels, labels, steps)
+        return self._batch(mouths, sounds, labels, steps)
 
     def _voice(self, label: str, steps: int) -> Floats:
         row = self._voices[label][int(self._rng.choice(len(self._voices[label]), p=self._voice_share[label]))]
-        return self._mel(cut(self._stores.voices.samples(row, worn=bool(self._rng.random() < 0.5)), steps * STEP_SAMPLES, self._rng))
+        return self._rough(cut(self._stores.voices.samples(row, worn=bool(self._rng.random() < 0.5)), steps * STEP_SAMPLES, self._rng))
+
+    def _rough(self, samples: Floats) -> Floats:
+        return fixed_rms(roughen(fixed_rms(samples), self._rng))
 
     def _mel(self, samples: Floats) -> Floats:
-        rng = self._rng
-        return log_mel(fixed_rms(roughen(fixed_rms(samples), rng)) * np.float32(10 ** rng.uniform(-0.2, 0.2)))
+        return log_mel(samples * np.float32(10 ** self._rng.uniform(-0.2, 0.2)))
+
+    def _batch(
+        self,
+        mouths: list[Floats] | None,
+        sounds: list[Floats] | list[Floats | None],
+        labels: list[list[float]],
+        steps: int,
+        late: list[int] | None = None,
+    ) -> Batch:
+        size = len(labels)
+        mel, taught = np.zeros((size, 4 * steps, 64), np.float32), np.full(size, UNKNOWN, np.float32)
+        heard = [(index, sound) for index, sound in enumerate(sounds) if sound is not None]
+        if heard:
+            said = self._teacher(np.stack([log_spectrum(sound) for _, sound in heard]))
+            for (index, sound), logit in zip(heard, said, strict=True):
+                mel[index] = self._mel(sound)
+                opinion = 1 / (1 + float(np.exp(-np.clip(logit, -4, 4))))
+                taught[index] = opinion if labels[index][1] == UNKNOWN else (opinion + labels[index][1]) / 2
+        return Batch(
+            torch.from_numpy(np.stack(mouths)) if mouths is not None else torch.zeros(size, steps, 64, 64),
+            torch.from_numpy(mel),
+            torch.full((size,), float(mouths is not None)),
+            torch.tensor([float(sound is not None) for sound in sounds]),
+            torch.tensor(labels),
+            torch.tensor(late or [0] * size),
+            torch.from_numpy(taught),
+        )
+
+
+def voice_teacher() -> Callable[[Floats], Floats]:
+    """Our exported voice net, log_spectrum [B, frames, 256] → logits [B]: it sees finer spectra than log-mel and learned longer."""
+    path = REPOSITORY / "exported_models" / "voice_forgery.onnx"
+    if not path.is_file():
+        raise PoolError(f"{path} is missing, which teaches this net about voices; run python -m export.train_voice first")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def judge(spectra: Floats) -> Floats:
+        logits: Floats = session.run(["logit"], {"log_spectrum": spectra})[0]
+        return logits
+
+    return judge
 
 
 def _even(names: list[str]) -> NDArray[np.float64]:
@@ -154,22 +205,3 @@ def _even(names: list[str]) -> NDArray[np.float64]:
     weights = np.array([counts[name] ** -0.5 for name in names])
     share: NDArray[np.float64] = weights / weights.sum()
     return share
-
-
-def _batch(
-    mouths: list[Floats] | None,
-    mels: list[Floats] | list[Floats | None],
-    labels: list[list[float]],
-    steps: int,
-    late: list[int] | None = None,
-) -> Batch:
-    size = len(labels)
-    empty = np.zeros((4 * steps, 64), np.float32)
-    return Batch(
-        torch.from_numpy(np.stack(mouths)) if mouths is not None else torch.zeros(size, steps, 64, 64),
-        torch.from_numpy(np.stack([empty if mel is None else mel for mel in mels])),
-        torch.full((size,), float(mouths is not None)),
-        torch.tensor([float(mel is not None) for mel in mels]),
-        torch.tensor(labels),
-        torch.tensor(late or [0] * size),
-    )
