@@ -6,7 +6,7 @@ from pathlib import Path
 from export.data.face_couples import fold_of
 from export.data.faces import open_cache
 from export.data.pool import read_table
-from export.data.talk import split_talk, split_wild
+from export.data.talk import split_talk
 from export.data.voices import split_voices
 
 
@@ -21,25 +21,19 @@ class HeldClip:
 
 
 def held_voices(pool: Path) -> list[HeldClip]:
-    """Voices of systems, pages and speakers that the voice net and the lip–voice net never heard."""
+    """Voices of systems, pages and speakers that neither the voice net nor the lip–voice net ever heard."""
     folder = pool / "data" / "voices"
     _, held = split_voices(read_table(folder))
     return [HeldClip(folder / row["file"], row["label"] == "fake", row["speaker"], row["generator"]) for row in held]
 
 
 def held_faces(pool: Path) -> list[HeldClip]:
-    """Clips of `wild` that neither the face net nor the lip–voice net was trained on: each holds out generators, people and pages."""
+    """Clips of `wild` whose people, pages and generators the face net was not trained on."""
     folder = pool / "data" / "wild"
-    rows = {row["file"]: row for row in read_table(folder)}
     cache = open_cache(pool)
-    _, held = fold_of(cache.rows)
-    of_faces = {cache.rows[index].clip for index in held}
-    trained_lips = {row["file"] for row in split_wild(list(rows.values()))[0]}
-    return [
-        HeldClip(folder / file, row["label_video"] == "fake", row["group"], row["generator"])
-        for file, row in rows.items()
-        if file in of_faces and file not in trained_lips
-    ]
+    held = {cache.rows[index].clip for index in fold_of(cache.rows)[1]}
+    rows = [row for row in read_table(folder) if row["file"] in held]
+    return [HeldClip(folder / row["file"], row["label_video"] == "fake", row["group"], row["generator"]) for row in rows]
 
 
 def held_talk(pool: Path) -> list[HeldClip]:
