@@ -26,7 +26,7 @@ from monitor.inference.session import Model
 
 # The lip–voice net's own video label is left out: it and the face net hold out different clips of `wild`, and only 12 genuine ones are new
 # to both, too few to weigh one against the other (and alone it is near chance on its fold, see its card).
-FUSIONS = {"audio": [("voice", "av_audio"), ("voice",)], "video": [("face",)]}
+FUSIONS: dict[str, list[tuple[str, ...]]] = {"audio": [("voice", "av_audio"), ("voice",)], "video": [("face",)]}
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.6, 0.95
 Floats = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def _sync_features(seen: ClipEvidence | None) -> dict[str, float] | None:
 
 
 def _fit_modality(name: str, clips: list[Labelled], budget: float) -> tuple[ModalityCalibration, dict[str, Any]]:
-    wanted = [("confidence", "log_s")] if name == "sync" else FUSIONS[name]
+    wanted: list[tuple[str, ...]] = [("confidence", "log_s")] if name == "sync" else FUSIONS[name]
     fusions = tuple(_fit(clips, names, positive=name != "sync") for names in wanted)
     scored = [(fusion.logit(clip.features), clip.fake) for clip in clips if (fusion := _first_fit(fusions, clip)) is not None]
     genuine = np.array([sigmoid(logit) for logit, fake in scored if not fake])

@@ -168,7 +168,8 @@ def _judges(config: Config) -> "tuple[Engine, Policies]":
     from monitor.inference.engine import Engine
     from monitor.service.app import policies_for
 
-    engine = Engine.load(config.models.dir, config.models.provider, strict=config.models.strict)
+    chosen = config.models
+    engine = Engine.load(chosen.dir, chosen.provider, strict=chosen.strict, face_detector=chosen.face_detector)
     return engine, policies_for(config, engine)
 
 

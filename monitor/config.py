@@ -102,8 +102,19 @@ class Models(Section):
     """Which model files judge, and on what."""
 
     dir: Path | None = None
+    face_detector: Path | None = None
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     strict: bool = False
+
+    @field_validator("face_detector")
+    @classmethod
+    def _file(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None:
+            return None
+        path = _base_dir(info) / value.expanduser()
+        if not path.is_file():
+            raise _problem("", f"{value} is not a file; give an ONNX face detector of YuNet's kind, or null for ours")
+        return path
 
     @field_validator("dir")
     @classmethod

@@ -60,5 +60,15 @@ def read_card(model_path: Path) -> Card:
     return card
 
 
+def drop_in_card(path: Path, ours: Card) -> Card:
+    """A card for somebody else's model in the place of ours: the same contract, its own name and checksum, no claims. Raises ModelError."""
+    if not path.is_file():
+        raise ModelError(f"model file {path} is missing; correct models.face_detector or set it to null")
+    unknown = "not known: brought by the user"
+    return ours.model_copy(
+        update={"name": path.stem, "version": "", "sha256": sha256_of(path), "numbers": {}, "trained_on": unknown, "made_with": unknown}
+    )
+
+
 def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

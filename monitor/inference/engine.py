@@ -11,6 +11,7 @@ from monitor.alerts.calibration import Calibration, read_calibration
 from monitor.errors import ModelError
 from monitor.faces.detect import FaceDetector
 from monitor.inference.batching import Batcher
+from monitor.inference.card import drop_in_card
 from monitor.inference.detectors import Detectors
 from monitor.inference.session import Model, ModelInfo, Provider
 from monitor.media import Batched, Emit, Score, Window
@@ -31,10 +32,18 @@ class Engine:
         self.detect = FaceDetector(lambda picture: models["face_detector"].run({"input": picture}))
 
     @classmethod
-    def load(cls, models_dir: Path | None = None, provider: Provider = "cpu", *, strict: bool = False) -> "Engine":
-        """Read all models of `models_dir` (None: those that ship with us). Blocking. Raises ModelError."""
+    def load(
+        cls, models_dir: Path | None = None, provider: Provider = "cpu", *, strict: bool = False, face_detector: Path | None = None
+    ) -> "Engine":
+        """Read all models of `models_dir` (None: those that ship with us). Blocking. Raises ModelError.
+
+        `face_detector`: a file with YuNet's inputs and outputs to use in the place of ours.
+        """
         folder = models_dir or embedded_models()
         models = {name: Model(folder / f"{name}.onnx", provider, strict=strict) for name in ("face_detector", *JUDGES)}
+        if face_detector is not None:
+            card = drop_in_card(face_detector, models["face_detector"].card)
+            models["face_detector"] = Model(face_detector, provider, strict=strict, card=card)
         calibration = read_calibration(folder / "calibration.json")
         for name in JUDGES:
             if calibration.models_sha256.get(name) != models[name].info.sha256:

@@ -34,8 +34,9 @@ class ModelInfo:
 class Model:
     """A model file that matches its card. Raises ModelError when it does not, or when `strict` and the provider fell back."""
 
-    def __init__(self, path: Path, provider: Provider = "cpu", *, strict: bool = False) -> None:
-        self.card: Card = read_card(path)
+    def __init__(self, path: Path, provider: Provider = "cpu", *, strict: bool = False, card: Card | None = None) -> None:
+        """`card`: for a file that has none of its own beside it."""
+        self.card: Card = card or read_card(path)
         wanted = _PROVIDERS[provider]
         available = [name for name in wanted if name in ort.get_available_providers()]
         options = ort.SessionOptions()
@@ -53,6 +54,7 @@ class Model:
                 f"{path.name} runs on {got} instead of {wanted[0]} and models.strict is on; install the GPU runtime or set it off"
             )
         self._check_contract(path)
+        self._check_free_size(path)
         self.info = ModelInfo(self.card.name, self.card.sha256, got, wanted[0])
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
@@ -69,6 +71,12 @@ class Model:
             missing = {tensor.name for tensor in told} ^ {tensor.name for tensor in has}
             if missing:
                 raise ModelError(f"{path.name} and its card disagree about {kind} {', '.join(sorted(missing))}; restore both")
+
+    def _check_free_size(self, path: Path) -> None:
+        free = {tensor.name for tensor in self.card.inputs if tensor.shape[-1] == -1}
+        fixed = [tensor.name for tensor in self._session.get_inputs() if tensor.name in free and isinstance(tensor.shape[-1], int)]
+        if fixed:
+            raise ModelError(f"{path.name} takes one size of {fixed[0]} only; give a variant with free dimensions")
 
 
 def _first_line(error: Exception) -> str:

@@ -115,7 +115,9 @@ class Service:
 
     async def _load_models(self) -> None:
         chosen = self.config.models
-        self._engine = engine = await asyncio.to_thread(self._load_engine, chosen.dir, chosen.provider, strict=chosen.strict)
+        self._engine = engine = await asyncio.to_thread(
+            self._load_engine, chosen.dir, chosen.provider, strict=chosen.strict, face_detector=chosen.face_detector
+        )
         await engine.warm_up()
         engine.emit = self.emit
         self.records.models = engine.models

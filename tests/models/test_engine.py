@@ -1,6 +1,7 @@
 """The shipped models as a whole: they fit their cards and calibration; what is damaged is refused in one line."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -101,3 +102,20 @@ def test_strict_refuses_a_provider_that_fell_back() -> None:
     assert {(model.wanted, model.provider) for model in Engine.load(provider="cuda").models} == {
         ("CUDAExecutionProvider", "CPUExecutionProvider")
     }
+
+
+YUNET = Path(os.environ.get("DEEPFAKE_POOL") or Path(__file__).parents[3] / "shared") / "weights"
+
+
+@pytest.mark.pool
+@pytest.mark.skipif(not YUNET.is_dir(), reason="no ../shared/weights with YuNet (set DEEPFAKE_POOL)")
+def test_yunet_can_be_used_in_the_place_of_our_detector() -> None:
+    engine = Engine.load(face_detector=YUNET / "yunet_n_dynamic.onnx")
+    assert engine.models[0].name == "yunet_n_dynamic"
+    with pytest.raises(ModelError, match="takes one size of input only"):
+        Engine.load(face_detector=YUNET / "yunet_n_320_320.onnx")
+
+
+def test_what_is_no_detector_is_refused() -> None:
+    with pytest.raises(ModelError, match="disagree about input"):
+        Engine.load(face_detector=embedded_models() / "voice_forgery.onnx")
