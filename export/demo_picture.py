@@ -15,7 +15,7 @@ ZOOM = 1.5  # portrait pixels → call pixels: the face is then about 137 px wid
 FACE_XY = (224.0, 122.0)  # centre of the face in the 512 × 512 portrait; the numbers below are pixels of it as well
 LIP_XY, LIP_HALF_WIDTH, LIP_SAG = (224.5, 140.8), 20.0, 8.7  # the line between upper teeth and lower lip is a parabola
 CHIN_Y = 176.0
-FORGED_FACE_PX = 48  # the "generator" draws the face at this resolution, as cheap face swaps do
+FORGED_FACE_PX = 40  # the "generator" draws the face at this resolution, as cheap face swaps do
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
