@@ -164,8 +164,9 @@ def truth(spoken: list[tuple[float, float]]) -> dict[str, Any]:
             "No genuine speech occurs: outside the listed seconds only computed room noise is heard, so the voice cannot be judged there.",
             "In the second spoken stretch the photograph's lips do not move: a report about the bond of voice and lips is right there.",
             "Genuine face means the untouched photograph, seen by a computed camera that drifts; it does not blink.",
-            "The call was made to show the product, not to measure it. Its forgeries are cruder than those of people who mean harm: the face was "
-            "drawn coarse enough for a viewer and for these models to see it, and this synthesiser was among the training fakes.",
+            "The call was made to show the product, not to measure it. Its forgeries are cruder than those of people who mean harm: "
+            "the face was drawn coarse enough for a viewer and for these models to see it, and voices of this synthesiser "
+            "(other sentences) were among the training fakes.",
         ],
         "origin": {
             "picture": "NASA portrait of an astronaut (Great Images in NASA, public domain), shipped in scikit-image as data.astronaut()",
