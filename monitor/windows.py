@@ -11,7 +11,8 @@ from monitor.media import AUDIO_RATE_HZ, AudioChunk, FrameFaces, MediaInfo, Wind
 MarkSpeech = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
 WINDOW_S = 2.4
 HOP_S = 1.2
-SHORTEST_S = 0.4  # a rest shorter than this is not judged
+SHORTEST_S = 0.4  # a rest shorter than this is not judged, unless it is all there is
+FRAME_S = 0.04  # how long the last picture is taken to last
 
 
 class Windows:
@@ -55,11 +56,11 @@ class Windows:
         """The media ended: the windows still open, the last one up to the end of the media."""
         if self._origin_s is None:
             return []
-        last_s = max(self._audio_until_s, self._video_until_s)
+        last_s = max(self._audio_until_s, self._video_until_s + FRAME_S)
         windows: list[Window] = []
         while self._end_s <= last_s:
             windows.extend(self._cut())
-        if last_s - self._fresh_from_s >= SHORTEST_S:
+        if last_s - self._fresh_from_s >= SHORTEST_S or self._fresh_from_s == self._origin_s:
             self._end_s = last_s
             windows.extend(self._cut())
         return windows

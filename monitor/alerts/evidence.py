@@ -79,7 +79,6 @@ class Evidence:
         self.evidence_s += span_s
         self.judged_s += span_s
         self._judged_until_s = score.end_s
-        self.reason = None
 
     def _state(self, last: bool) -> State:
         p_fake = self.p_fake
@@ -90,9 +89,9 @@ class Evidence:
         return "suspicious" if p_fake >= self._policy.suspicious else "genuine"
 
     def _reason(self) -> Reason | None:
-        if self.p_fake is None:
+        if self.p_fake is None or self.evidence_s < self._policy.min_evidence_s - 1e-6:
             return self.reason or "too_short"
-        return "too_short" if self.evidence_s < self._policy.min_evidence_s - 1e-6 else None
+        return None
 
 
 def _mean(old: NDArray[np.float32], new: NDArray[np.float32], old_weight: float, new_weight: float) -> NDArray[np.float32]:

@@ -37,6 +37,13 @@ def test_not_looking_is_never_genuine() -> None:
     assert (verdict.state, verdict.reason, verdict.p_fake, verdict.coverage) == ("insufficient", "no_speech", None, 0.0)
 
 
+def test_too_little_speech_among_silence_is_no_speech() -> None:
+    evidence = Evidence(POLICY)
+    evidence.add(score(0.0, None, "no_speech"))
+    verdict = evidence.add(score(1.2, 2.0, span_s=0.4))
+    assert (verdict.state, verdict.reason) == ("insufficient", "no_speech")
+
+
 def test_a_verdict_is_withdrawn_when_its_evidence_is_stale() -> None:
     evidence = Evidence(POLICY)
     spoken = [score(1.2 * i, -4.0) for i in range(4)]

@@ -37,7 +37,7 @@ def test_windows_overlap_and_their_fresh_parts_tile_the_call() -> None:
     assert all(len(w.samples) == 38400 and len(w.frames) == 60 and len(w.speech) == 120 for w in windows)
 
 
-@pytest.mark.parametrize(("length_s", "expected"), [(1.2, [(0.0, 0.0, 1.2)]), (3.0, [(0.0, 0.0, 2.4), (0.6, 2.4, 3.0)]), (0.2, [])])
+@pytest.mark.parametrize(("length_s", "expected"), [(1.2, [(0.0, 0.0, 1.2)]), (3.0, [(0.0, 0.0, 2.4), (0.6, 2.4, 3.0)]), (0.2, [(0.0, 0.0, 0.2)])])
 def test_short_media_and_rests(length_s: float, expected: list) -> None:
     assert spans(cut(sound(0, length_s))) == expected
 
@@ -90,3 +90,14 @@ def test_a_window_that_holds_media_placed_by_arrival_is_not_synchronous() -> Non
             windows.add(MediaInfo(True, True, "sender_report"))
         done += windows.add(item)
     assert [(round(w.start_s, 1), w.info.sync_source) for w in done[:3]] == [(0, "arrival"), (1.2, "arrival"), (2.4, "sender_report")]
+
+
+def test_a_single_picture_is_a_window() -> None:
+    (window,) = cut([FrameFaces(0.0)])
+    assert spans([window]) == [(0.0, 0.0, 0.04)]
+    assert len(window.frames) == 1
+    assert window.samples is None
+
+
+def test_the_last_picture_is_in_the_last_window() -> None:
+    assert cut(pictures(0, 3.0))[-1].frames[-1].time_s == pytest.approx(2.96)
