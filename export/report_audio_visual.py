@@ -144,15 +144,19 @@ OUTPUTS = [
 ]
 ABOUT: dict[str, Any] = {
     "version": "0.1",
-    "trained_on": "About 1,000 studio clips of 1.2 s of some 36 presenters (Arabic), 200 phone and webcam clips of 2.8 s of some 45 people "
-    "(several languages), 1,070 clips of forged and genuine faces from project pages (about 90 generators), 4,700 genuine and generated "
-    "voices (see voice_forgery). Rights are as found and mostly narrow: for research use only; no recording is distributed. Mouths were "
-    "found by YuNet and cut as in a call. Genuine and forged alike were moved, relit, blurred, compressed, slowed, filtered, made noisy "
-    "and passed through codecs. Held back: whole pages with their generators and look-alike people (wild), speakers (talk), a block of "
-    "file numbers (avspeech, which has no speaker labels: a presenter may be on both sides), pages with generators and speakers (voices).",
-    "limits": "Finds dubs and bad lip-sync; good re-animation is as much in step as genuine talk. Its verdicts on face and voice alone are "
-    "weak, secondary evidence beside face_forgery and voice_forgery. Few people and mostly two looks (studio, phone) taught it what lips "
-    "do. It was trained to tell lags up to ±0.5 s; a constant offset is a property of transport.",
-    "licence": "weights Apache-2.0 as far as they are ours to give; trained on research-only material, so for research use until retrained "
-    "on cleared data",
+    "trained_on": "About 1,000 studio clips of 1.2 s of some 36 presenters (Arabic), 200 phone and webcam clips of 2.8 s of some 45 "
+    "people (several languages), 1,070 clips of forged and genuine faces from project pages (about 90 generators), 4,700 "
+    "genuine and generated voices (see voice_forgery, which also served as teacher). Rights are as found and mostly narrow:"
+    " for research use only; no recording is distributed. Mouths were found by YuNet and cut as in a call. Genuine and "
+    "forged alike were moved, relit, blurred, compressed, slowed, filtered, made noisy and passed through codecs. Held "
+    "back: whole pages with their generators and look-alike people (wild), speakers (talk), a block of file numbers "
+    "(avspeech, which has no speaker labels: a presenter may be on both sides), pages with generators and speakers "
+    "(voices).",
+    "limits": "Use its sync embeddings: they find dubs and bad lip-sync; good re-animation is as much in step as genuine talk. Its "
+    "own labels are not ready: the audio label is at chance on held-back voices and worse than that on the devset (log-mel "
+    "hides what the voice net sees, and it learned the colour of the training recordings); give it no weight beside "
+    "voice_forgery. The video label is little above chance. Few people and mostly two looks (studio, phone) taught it what "
+    "lips do. It was trained to tell lags up to ±0.5 s; a constant offset is transport.",
+    "licence": "weights Apache-2.0 as far as they are ours to give; trained on research-only material, so for research use until "
+    "retrained on cleared data",
 }
