@@ -30,7 +30,7 @@ def export_best(stores: Stores, pool: Path, checkpoint: Path, folder: Path = MOD
     record = best_of(checkpoint, net)
     numbers = {"held": on_held(net, stores), "devset": on_devset(net, load_talk(pool, "devset"), read_table(pool / "data" / "devset"))}
     made_with = (
-        f"python -m export.train_audio_visual; {record['spent_s'] / 60:.0f} minutes on one CPU thread that others shared, seed 1. The first "
+        f"python -m export.train_audio_visual; {record['spent_s'] / 60:.0f} minutes on one shared CPU thread, seed 1. The first "
         "15 minutes of the shipped run heard fewer voices and had no teacher; the script as it is has both from the start"
     )
     card = export_model(net, "audio_visual", INPUTS, OUTPUTS, _examples(), ABOUT | {"made_with": made_with, "numbers": numbers}, folder)
