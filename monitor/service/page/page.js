@@ -49,6 +49,7 @@ async function refresh() {
   byId("models").textContent = now.models.length
     ? "Models: " + now.models.map((model) => `${model.name} ${model.sha256.slice(0, 8)}`).join(" · ") + `, on ${now.models[0].provider.replace("ExecutionProvider", "")}`
     : "The models are being loaded.";
+  if (!now.models.length) setTimeout(() => refresh().catch(() => {}), 1000);
   showStreams();
   showIncidents();
 }
