@@ -22,7 +22,7 @@ async def main() -> None:
         if address is None:
             sys.exit(told)
         async with browsing() as tab:
-            await tab.tell("Emulation.setDeviceMetricsOverride", width=1280, height=660, deviceScaleFactor=1, mobile=False)
+            await tab.tell("Emulation.setDeviceMetricsOverride", width=1280, height=690, deviceScaleFactor=1, mobile=False)
             await tab.tell("Page.navigate", url=address.group())
             await tab.text_until("Forged voice")
             await asyncio.sleep(AFTER_S)
