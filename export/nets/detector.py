@@ -5,6 +5,7 @@ depthwise ones that the literature counts as cheaper.
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,12 +74,16 @@ class DetectorNet(nn.Module):
 class ShippedDetector(nn.Module):
     """The same with YuNet's twelve outputs: cls, obj, bbox, kps, each at strides 8, 16, 32. cls = obj = the score = √(cls · obj)."""
 
-    def __init__(self, net: DetectorNet) -> None:
+    def __init__(self, net: DetectorNet, strictness: float = 0.0) -> None:
+        """`strictness` is taken off every score's logit, so that the usual confidence of 0.6 is the right one for this net."""
         super().__init__()
         self.net = copy.deepcopy(net)
         self.net.unit = 1.0  # the first convolution takes bytes as they are: one pass over the picture less
         with torch.no_grad():
             next(self.net.quarter.parameters()).mul_(net.unit)
+            for head in self.net.heads:
+                last = cast(Head, head).score[-1]
+                cast(nn.Conv2d, last).bias.sub_(strictness)  # type: ignore[union-attr]
 
     def forward(self, bgr: Tensor) -> tuple[Tensor, ...]:
         levels = self.net.levels(bgr)
