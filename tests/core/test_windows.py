@@ -37,7 +37,9 @@ def test_windows_overlap_and_their_fresh_parts_tile_the_call() -> None:
     assert all(len(w.samples) == 38400 and len(w.frames) == 60 and len(w.speech) == 120 for w in windows)
 
 
-@pytest.mark.parametrize(("length_s", "expected"), [(1.2, [(0.0, 0.0, 1.2)]), (3.0, [(0.0, 0.0, 2.4), (0.6, 2.4, 3.0)]), (0.2, [(0.0, 0.0, 0.2)])])
+@pytest.mark.parametrize(
+    ("length_s", "expected"), [(1.2, [(0.0, 0.0, 1.2)]), (3.0, [(0.0, 0.0, 2.4), (0.6, 2.4, 3.0)]), (0.2, [(0.0, 0.0, 0.2)])]
+)
 def test_short_media_and_rests(length_s: float, expected: list) -> None:
     assert spans(cut(sound(0, length_s))) == expected
 
