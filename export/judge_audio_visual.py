@@ -76,8 +76,8 @@ class Judge:
         parts = []
         for start in range(0, len(self._voices), 32):
             mel = torch.from_numpy(self._voices[start : start + 32])
-            nothing = torch.zeros(len(mel), VOICE_STEPS, 128)
-            parts.append(net.judge(nothing, net.voice_front(mel), torch.zeros(len(mel)), torch.ones(len(mel)))[0][:, 1])
+            nothing = torch.zeros(len(mel), VOICE_STEPS, 64, 64)
+            parts.append(net(nothing, mel, torch.zeros(len(mel)), torch.ones(len(mel)))[0][:, 1])
         return torch.cat(parts).numpy()
 
     @staticmethod
@@ -101,8 +101,8 @@ def embed(net: AudioVisualNet, mouths: Floats, mel: Floats) -> tuple[Floats, Flo
 
 @torch.no_grad()
 def video_logit(net: AudioVisualNet, mouths: NDArray[np.uint8]) -> float:
-    lips = net.lip_front(torch.from_numpy(mouths[None, :MOST_STEPS].astype(np.float32)))
-    return float(net.judge(lips, torch.zeros_like(lips), torch.ones(1), torch.zeros(1))[0][0, 0])
+    seen = torch.from_numpy(mouths[None, :MOST_STEPS].astype(np.float32))
+    return float(net(seen, torch.zeros(1, 4 * seen.shape[1], 64), torch.ones(1), torch.zeros(1))[0][0, 0])
 
 
 def curve(lips: Floats, voice: Floats) -> Floats:

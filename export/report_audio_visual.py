@@ -13,6 +13,7 @@ from export.data.talk_batches import STEP_SAMPLES, Stores
 from export.judge_audio_visual import Judge, best_lag, both, curve, embed, video_logit
 from export.nets.audio_visual import AudioVisualNet
 from export.to_onnx import MODELS, Port, export_model
+from export.train_audio_visual import label_checkpoint
 from export.training import auc, best_of, matched_auc
 from monitor.alerts.sync import peak
 from monitor.inference.card import Card
@@ -28,9 +29,11 @@ def export_best(stores: Stores, pool: Path, checkpoint: Path, folder: Path = MOD
     torch.set_num_threads(1)
     net = AudioVisualNet()
     record = best_of(checkpoint, net)
+    labels = best_of(label_checkpoint(checkpoint), net)
     numbers = {"held": on_held(net, stores), "devset": on_devset(net, load_talk(pool, "devset"), read_table(pool / "data" / "devset"))}
     made_with = (
-        f"python -m export.train_audio_visual; {record['spent_s'] / 60:.0f} minutes on one shared CPU thread, seed 1. The first "
+        f"python -m export.train_audio_visual; {record['spent_s'] / 60:.0f} minutes on one shared CPU thread and "
+        f"{labels['spent_s'] / 60:.0f} more for the textures, seed 1. The first "
         "15 minutes of the shipped run heard fewer voices and had no teacher; the script as it is has both from the start"
     )
     card = export_model(net, "audio_visual", INPUTS, OUTPUTS, _examples(), ABOUT | {"made_with": made_with, "numbers": numbers}, folder)
@@ -155,11 +158,10 @@ ABOUT: dict[str, Any] = {
     "back: whole pages with their generators and look-alike people (wild), speakers (talk), a block of file numbers "
     "(avspeech, which has no speaker labels: a presenter may be on both sides), pages with generators and speakers "
     "(voices).",
-    "limits": "Use its sync embeddings: they find dubs and bad lip-sync; good re-animation is as much in step as genuine talk. Its own "
-    "labels are not ready: the audio label is at chance on held-back voices and worse than that on the devset (probably it learned the "
-    "colour of the training recordings by heart); give it no weight beside voice_forgery. The video label is little above chance. Few "
-    "people and mostly two looks (studio, phone) taught it what lips do. It was trained to tell lags up to ±0.5 s; a constant offset is "
-    "transport.",
+    "limits": "Its sync embeddings find dubs and bad lip-sync; good re-animation is as much in step as genuine talk. Its audio label, "
+    "taught by voice_forgery, shares that net's blind spots. Its video label is at chance on held-back clips and hardly better on the "
+    "devset: calibration gives it no weight beside face_forgery. Few people and mostly two looks (studio, phone) taught it what lips "
+    "do. It was trained to tell lags up to ±0.5 s; a constant offset is transport.",
     "licence": "weights Apache-2.0 as far as they are ours to give; trained on research-only material, so for research use until "
     "retrained on cleared data",
 }

@@ -1,6 +1,7 @@
 """Train, judge and export the lip–voice net: python -m export.train_audio_visual [--minutes 30] [--pool DIR] [--export-only]."""
 
 import argparse
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch.nn import functional
 from export.data.pool import cache_folder, pool_folder
 from export.data.talk_batches import UNKNOWN, Batch, Draw, Stores, load_stores
 from export.judge_audio_visual import Judge
-from export.nets.audio_visual import WIDTH, AudioVisualNet
-from export.training import Average, Budget, Run, backward, fast_on_cpu, learning_rate, prepare
+from export.nets.audio_visual import WIDTH, AudioVisualNet, lip_texture_input, voice_texture_input
+from export.training import Average, Budget, Run, backward, best_of, fast_on_cpu, learning_rate, prepare
 
 PEAK_RATE = 1.2e-3
 TALK_CLIPS, TALK_STEPS = 18, 24
@@ -22,12 +23,14 @@ VOICE_CLIPS, VOICE_STEPS = 24, 32
 CURVE_LAGS = 12  # lags that the curve loss tells apart, each way
 SHARPNESS = 14.0  # of single steps, inverse temperature
 CURVE_SHARPNESS = 30.0  # of means over a clip
+REPLAYS = 3
 NEAR = 0.15  # a neighbouring step, 40 ms off, is half right: the clips are in step within about a frame
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30, help="training time, over all resumed runs together")
+    parser.add_argument("--label-minutes", type=float, default=12, help="after that, of the textures that carry the labels")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--run", default="audio_visual", help="name of the run, for a second one beside it")
@@ -41,6 +44,7 @@ def main() -> None:
     stores = load_stores(pool)
     if not options.export_only:
         train(stores, checkpoint, options.minutes, options.seed)
+        train_textures(stores, checkpoint, options.label_minutes, options.seed)
     from export.report_audio_visual import export_best  # noqa: PLC0415  (only needed here)
 
     export_best(stores, pool, checkpoint)
@@ -76,6 +80,67 @@ def train(stores: Stores, checkpoint: Path, minutes: float, seed: int) -> None:
             run.keep(budget, found.total, f"step {step}, sync {sync:.2f} labels {label:.3f} count {count:.2f}; held {found}")
     found = judge(average.net)
     run.keep(budget, found.total, f"end; held {found}")
+
+
+def train_textures(stores: Stores, checkpoint: Path, minutes: float, seed: int) -> None:
+    """The rest of the net stays as its best state was, so that sync cannot be lost; see `Texture`. Kept in CHECKPOINT.labels.pt."""
+    prepare(seed)
+    net = AudioVisualNet()
+    best_of(checkpoint, net)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_("texture" in name or name == "trust")
+    average = Average(net)
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=2e-3, weight_decay=0.02)
+    run = Run({"net": net, "average": average.net, "optimiser": optimiser}, label_checkpoint(checkpoint))
+    judge, draw = Judge(stores), Draw(stores, np.random.default_rng([seed, run.step]))
+    budget, again_rng = Budget(minutes, run.spent_s, run.step), np.random.default_rng(seed)
+    seen: deque[Batch] = deque(maxlen=80)
+    loss_now, judged_s = 0.9, budget.spent_s
+    for step in budget:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(budget.share, 2e-3)
+        fresh = draw.voices(VOICE_CLIPS, VOICE_STEPS) if step % 2 else draw.wild(2 * WILD_CLIPS, WILD_STEPS)
+        seen.append(fresh)
+        again = [seen[int(i)] for i in again_rng.integers(0, len(seen), REPLAYS)]  # drawing costs more than learning
+        loss = torch.stack([_texture_loss(net, batch, with_decoder=batch is fresh and step % 8 < 2) for batch in (fresh, *again)]).mean()
+        optimiser.zero_grad()
+        backward(loss)
+        optimiser.step()
+        average.update(net)
+        loss_now += 0.02 * (loss.item() - loss_now)
+        if budget.spent_s - judged_s > 120:
+            judged_s = budget.spent_s
+            found = judge(average.net)
+            run.keep(budget, found.video_auc + found.audio_auc, f"textures, step {step}, loss {loss_now:.3f}; held {found}")
+    found = judge(average.net)
+    run.keep(budget, found.video_auc + found.audio_auc, f"textures, end; held {found}")
+
+
+def label_checkpoint(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".labels.pt")
+
+
+def _texture_loss(net: AudioVisualNet, batch: Batch, *, with_decoder: bool) -> Tensor:
+    """`with_decoder`: beside what the frozen rest of the net says, so that `trust` is learned too; that costs most of a step."""
+    net.eval()
+    decided = torch.zeros(len(batch.labels), 2)
+    if with_decoder:
+        with torch.no_grad():
+            lips = net.lip_front(batch.mouths) if batch.has_video.any() else absent_lips(batch)
+            decided = net.judge(lips, net.voice_front(batch.log_mel), batch.has_video, batch.has_audio)[0]
+    net.lip_texture.train()
+    net.voice_texture.train()
+    seen, heard = batch.has_video > 0, batch.has_audio > 0  # what is absent must not move the batch norms
+    textures = torch.zeros_like(decided)
+    if seen.any():
+        textures[seen, 0] = net.lip_texture(lip_texture_input(batch.mouths[seen]))
+    if heard.any():
+        textures[heard, 1] = net.voice_texture(voice_texture_input(batch.log_mel[heard]))
+    labels = net.trust * decided + textures
+    known = batch.labels.clone()
+    known[:, 1] = batch.taught
+    return label_loss(labels, known)
 
 
 def step_losses(net: AudioVisualNet, draw: Draw, step: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,10 @@
                                                                   └→ 2-layer encoder ─┐                                └→ 2-layer encoder ─┐
                                     [cls_token, fake_token, video steps, audio steps] → 2-layer joint decoder → logits, count_logits
 
-A missing modality is replaced by a learned vector at every step, whatever its tensor holds.
+    log_mel, mouths → two small texture CNNs → what generators leave in bands and pixels, added to the logits
+
+A missing modality is replaced by a learned vector at every step, whatever its tensor holds. The textures stand apart because the
+front-ends, taught by what is said, forget how it sounds and looks.
 """
 
 import torch
@@ -114,6 +117,41 @@ def positions(steps: Tensor) -> Tensor:
     return torch.cat([torch.sin(angle), torch.cos(angle)], 1)[None]
 
 
+class Texture(nn.Module):
+    """Pictures [B, N, 2, height, width] → one logit [B] from mean and deviation over places and pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(2, 24, 5, 2, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU())
+        self.body = nn.Sequential(_conv(24, 48, 2), _conv(48, 48), _conv(48, 96, 2))
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(192, 1))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        batch, count = pictures.shape[0], pictures.shape[1]
+        x = self.body(self.stem(pictures.flatten(0, 1)))
+        x = x.reshape(batch, count, 96, -1).transpose(1, 2).flatten(2)
+        mean = x.mean(2)
+        deviation = torch.sqrt(((x - mean[:, :, None]) ** 2).mean(2) + 1e-4)
+        logit: Tensor = self.head(torch.cat([mean, deviation], 1))
+        return logit.squeeze(1)
+
+
+def voice_texture_input(log_mel: Tensor) -> Tensor:
+    """log_mel [B, 4 T, 64] → [B, 1, 2, 4 T, 64]: as it is, and without each band's mean, which a microphone colours."""
+    x = (log_mel + 3.0) / 3.0
+    return torch.stack([x, x - x.mean(1, keepdim=True)], 1)[:, None]
+
+
+def lip_texture_input(mouths: Tensor) -> Tensor:
+    """mouths [B, T, 64, 64] → [B, N, 2, 64, 64]: every sixth one standardised, and its residue of neighbouring pixels."""
+    x = mouths[:, ::6]
+    mean = x.mean((2, 3), keepdim=True)
+    x = (x - mean) / torch.sqrt(((x - mean) ** 2).mean((2, 3), keepdim=True) + 25.0)
+    flat = x.flatten(0, 1)[:, None]
+    smooth = functional.interpolate(functional.avg_pool2d(flat, 2), scale_factor=2.0, mode="nearest")
+    return torch.cat([flat, 4.0 * (flat - smooth)], 1).reshape(x.shape[0], x.shape[1], 2, 64, 64)
+
+
 class AudioVisualNet(nn.Module):
     """mouths, log_mel, has_video, has_audio → logits, count_logits, lip_embedding, voice_embedding; see export.report_audio_visual."""
 
@@ -130,11 +168,19 @@ class AudioVisualNet(nn.Module):
         self.fake_token = nn.Parameter(torch.randn(WIDTH) * 0.1)
         self.decoder = nn.Sequential(Layer(), Layer(), nn.LayerNorm(WIDTH))
         self.labels, self.count = nn.Linear(WIDTH, 2), nn.Linear(WIDTH, 3)
+        self.lip_texture, self.voice_texture = Texture(), Texture()
+        self.trust = nn.Parameter(torch.full((2,), 0.2))
 
     def forward(self, mouths: Tensor, log_mel: Tensor, has_video: Tensor, has_audio: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         lips, voice = self.lip_front(mouths), self.voice_front(log_mel)
         labels, count = self.judge(lips, voice, has_video, has_audio)
+        labels = self.trust * labels + self.textures(mouths, log_mel, has_video, has_audio)
         return labels, count, *self.embeddings(lips, voice)
+
+    def textures(self, mouths: Tensor, log_mel: Tensor, has_video: Tensor, has_audio: Tensor) -> Tensor:
+        """What the textures add to the labels [B, 2]; nothing for a missing modality."""
+        lips, voice = self.lip_texture(lip_texture_input(mouths)), self.voice_texture(voice_texture_input(log_mel))
+        return torch.stack([has_video * lips, has_audio * voice], 1)
 
     def embeddings(self, lips: Tensor, voice: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors [B, T, 64] of the two front-ends' outputs: equal index, same moment."""
