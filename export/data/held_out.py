@@ -6,7 +6,7 @@ from pathlib import Path
 from export.data.face_couples import fold_of
 from export.data.faces import open_cache
 from export.data.pool import read_table
-from export.data.talk import split_talk
+from export.data.talk import in_step, split_talk
 from export.data.voices import split_voices
 
 
@@ -37,7 +37,7 @@ def held_faces(pool: Path) -> list[HeldClip]:
 
 
 def held_talk(pool: Path) -> list[HeldClip]:
-    """Genuine talk of speakers whom the lip–voice net never saw."""
+    """Genuine talk of speakers whom the lip–voice net never saw, as far as lips and sound are known to be in step."""
     folder = pool / "data" / "talk"
     _, held = split_talk(read_table(folder))
-    return [HeldClip(folder / row["file"], False, row["speaker"], "") for row in held]
+    return [HeldClip(folder / row["file"], False, row["speaker"], "") for row in held if in_step(row)]

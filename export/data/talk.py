@@ -89,6 +89,11 @@ def split_talk(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     return hold_out(rows, held, by="speaker", disjoint=())
 
 
+def in_step(row: Row) -> bool:
+    """Of `talk`, clips whose lips and loudness go together at least a little and that have no music known of; all of `avspeech`."""
+    return row.get("music_suspected", "0") != "1" and float(row.get("mouth_loudness_corr") or 1) > 0.02
+
+
 def split_avspeech(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """(train, held) by block of file numbers: there are no speaker labels. A presenter of several programmes may be in both."""
     return [r for r in rows if int(r["file"][:-4]) < HELD_AVSPEECH_FROM], [r for r in rows if int(r["file"][:-4]) >= HELD_AVSPEECH_FROM]

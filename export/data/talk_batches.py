@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.data.mouths import mirrored, worn_mouths
 from export.data.pool import REPOSITORY, PoolError, Row
 from export.data.sound import cut, roughen
-from export.data.talk import TalkStore, load_talk, split_avspeech, split_talk, split_wild
+from export.data.talk import TalkStore, in_step, load_talk, split_avspeech, split_talk, split_wild
 from export.data.voices import Voices, load_voices
 from monitor.speech.features import fixed_rms, log_mel, log_spectrum
 
@@ -49,9 +49,7 @@ def load_stores(pool: Path) -> Stores:
 
 
 def _usable(store: TalkStore, row: Row) -> bool:
-    """Clips with sound; of `talk` only those whose lips and loudness go together at least a little and that have no music known of."""
-    in_step = row.get("music_suspected", "0") != "1" and float(row.get("mouth_loudness_corr") or 1) > 0.02
-    return in_step and store.clip(row).sound is not None
+    return in_step(row) and store.clip(row).sound is not None
 
 
 @dataclass(frozen=True)
