@@ -42,7 +42,7 @@ class Judge:
     """The held-back folds, prepared once; call it with a net."""
 
     def __init__(self, stores: Stores) -> None:
-        self._talk = [self._both(store, row) for store, row in stores.talk_held]
+        self._talk = [both(store, row) for store, row in stores.talk_held]
         self._wild = stores.wild_held
         rows = [row for row in stores.voices.held if not row["source"].startswith("workshop")][::2]
         rng = np.random.default_rng(0)
@@ -79,10 +79,6 @@ class Judge:
             nothing = torch.zeros(len(mel), VOICE_STEPS, 64, 64)
             parts.append(net(nothing, mel, torch.zeros(len(mel)), torch.ones(len(mel)))[0][:, 1])
         return torch.cat(parts).numpy()
-
-    @staticmethod
-    def _both(store: TalkStore, row: Row) -> tuple[Floats, Floats]:
-        return both(store, row)
 
 
 def both(store: TalkStore, row: Row) -> tuple[Floats, Floats]:

@@ -1,21 +1,21 @@
 """How well the detector agrees with its teacher on frames that neither it nor its scenes were made of; its export and its card."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from export.data.faceless import load_wallpapers, piece, rendering
 from export.nets.detector import DetectorNet, ShippedDetector
+from export.onnx_files import detector_run
 from export.to_onnx import Port, export_model
 from export.training import best_of
-from monitor.faces.detect import STRIDES, FaceDetector, Floats, Run
+from monitor.faces.detect import STRIDES, FaceDetector, Run
 from monitor.media import Detection
 
 Image = NDArray[np.uint8]
@@ -46,19 +46,6 @@ class Agreement:
     @property
     def recall(self) -> float:
         return self.found / max(self.faces, 1)
-
-
-def load_onnx(path: Path) -> Run:
-    """A net with YuNet's outputs on one CPU thread, as `FaceDetector` wants it."""
-    session_options = onnxruntime.SessionOptions()
-    session_options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), session_options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-
-    def run(picture: Floats) -> Mapping[str, Floats]:
-        return dict(zip(names, session.run(None, {"input": picture}), strict=True))
-
-    return run
 
 
 def devset_frames(pool: Path, teacher: Run, per_clip: int) -> Frames:
@@ -164,7 +151,7 @@ def export_best(checkpoint: Path, teacher: Run, pool: Path, folder: Path) -> Non
         "licence": "weights Apache-2.0, as the teacher's; the pool's pictures are research material and not part of them",
     }
     export_model(shipped, "face_detector", _INPUTS, _outputs(), examples, about, folder)
-    numbers = measure(load_onnx(folder / "face_detector.onnx"), teacher, pool)
+    numbers = measure(detector_run(folder / "face_detector.onnx"), teacher, pool)
     card = export_model(shipped, "face_detector", _INPUTS, _outputs(), examples, about | {"numbers": numbers}, folder)
     print(card.model_dump_json(indent=1))
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
 from export.data.pool import REPOSITORY
+from export.onnx_files import open_onnx
 from monitor.inference.card import Card, Task, sha256_of
 from monitor.inference.card import Tensor as CardTensor
 
@@ -78,9 +78,7 @@ def export_model(
 
 def check_parity(net: nn.Module, model: bytes, inputs: Sequence[Port], examples: Sequence[Sequence[np.ndarray[Any, Any]]]) -> float:
     """Largest absolute difference between torch and ONNX Runtime over `examples`. Raises ParityError beyond 1e-4."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = open_onnx(model)
     worst = 0.0
     for example in examples:
         with torch.no_grad():

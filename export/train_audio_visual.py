@@ -40,7 +40,8 @@ def main() -> None:
     pool = pool_folder(options.pool)
     checkpoint = cache_folder("runs") / f"{options.run}.pt"
     if options.fresh:
-        checkpoint.unlink(missing_ok=True)
+        for stage in (checkpoint, label_checkpoint(checkpoint)):
+            stage.unlink(missing_ok=True)
     stores = load_stores(pool)
     if not options.export_only:
         train(stores, checkpoint, options.minutes, options.seed)

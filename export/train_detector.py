@@ -17,7 +17,8 @@ from export.data.faceless import faceless, load_wallpapers
 from export.data.pool import PoolError, cache_folder, pool_folder
 from export.data.scenes import SCENE_PX, SceneStore, make_store, teacher_maps, worn
 from export.nets.detector import DetectorNet
-from export.report_detector import TEACHER_CONFIDENCE, Frames, agreement, devset_frames, export_best, load_onnx, print_report
+from export.onnx_files import detector_run
+from export.report_detector import TEACHER_CONFIDENCE, Frames, agreement, devset_frames, export_best, print_report
 from export.to_onnx import MODELS
 from export.training import Average, Budget, Run, learning_rate, prepare
 from monitor.faces.detect import STRIDES, Floats
@@ -47,9 +48,9 @@ def main() -> None:
         pool = pool_folder(options.pool)
     except PoolError as error:
         parser.error(str(error))
-    teacher = load_onnx(pool / "weights" / "yunet_n_dynamic.onnx")
+    teacher = detector_run(pool / "weights" / "yunet_n_dynamic.onnx")
     if options.evaluate:
-        print_report(load_onnx(options.out / "face_detector.onnx"), teacher, pool)
+        print_report(detector_run(options.out / "face_detector.onnx"), teacher, pool)
         return
     checkpoint = cache_folder("runs") / "detector.pt"
     if options.fresh:

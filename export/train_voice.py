@@ -1,7 +1,7 @@
 """Train, judge and export the voice net: python -m export.train_voice [--minutes 22] [--pool DIR] [--export-only]."""
 
 import argparse
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from export.data.pool import Row, cache_folder, pool_folder
+from export.data.pool import Row, cache_folder, even_shares, pool_folder
 from export.data.sound import cut, roughen
 from export.data.voices import Voices, load_voices
 from export.nets.voice import VoiceNet
@@ -51,8 +51,8 @@ class Draw:
         self._voices, self._rng = voices, rng
         self._real = [row for row in voices.train if row["label"] == "real"]
         self._fake = [row for row in voices.train if row["label"] == "fake"]
-        self._real_share = _even([row["source"] for row in self._real])
-        self._fake_share = _even([row["generator"] for row in self._fake])
+        self._real_share = even_shares([row["source"] for row in self._real])
+        self._fake_share = even_shares([row["generator"] for row in self._fake])
         self._of_source: dict[str, list[Row]] = defaultdict(list)
         for row in self._real:
             self._of_source[row["source"]].append(row)
@@ -80,14 +80,6 @@ class Draw:
             10 ** rng.uniform(-0.15, 0.15)
         )
         return masked(log_spectrum(samples), rng)
-
-
-def _even(names: list[str]) -> NDArray[np.float64]:
-    """Chances that lie between one for each clip and one for each name: a clip of a name with n clips weighs 1/√n."""
-    counts = Counter(names)
-    weights = np.array([counts[name] ** -0.5 for name in names])
-    share: NDArray[np.float64] = weights / weights.sum()
-    return share
 
 
 def masked(spectrum: Floats, rng: np.random.Generator) -> Floats:

@@ -15,10 +15,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from export.data.pool import PoolError, cache_folder, read_table
+from export.onnx_files import detector_run
 from monitor.faces.crop import FACE_PX, face_crop
 from monitor.faces.detect import FaceDetector
 from monitor.media import Detection
@@ -157,12 +157,7 @@ def look_of(wide: Image) -> tuple[float, float, float, float]:
 
 def yunet(model: Path) -> FaceDetector:
     """The teacher's detector on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    outputs = [o.name for o in session.get_outputs()]
-    return FaceDetector(lambda picture: dict(zip(outputs, session.run(None, {name: picture}), strict=True)), min_confidence=0.5)
+    return FaceDetector(detector_run(model), min_confidence=0.5)
 
 
 def frames_of(path: Path) -> list[Image]:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def hold_out(rows: Sequence[Row], held: Collection[str], by: str, disjoint: Iter
     seen = {column: {row[column] for row in kept if row[column]} for column in columns}
     train = [row for row in rows if all(row[column] not in seen[column] for column in columns)]
     return train, kept
+
+
+def even_shares(names: Sequence[str]) -> NDArray[np.float64]:
+    """Chances that lie between one for each clip and one for each name: a clip of a name with n clips weighs 1/√n."""
+    counts = Counter(names)
+    weights = np.array([counts[name] ** -0.5 for name in names])
+    share: NDArray[np.float64] = weights / weights.sum()
+    return share
 
 
 def read_sound(path: Path) -> Floats:

@@ -7,10 +7,10 @@ from zlib import crc32
 
 import av
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from export.data.pool import Row, SoundStore, cache_folder, hold_out, read_table
+from export.onnx_files import detector_run
 from monitor.faces.crop import MOUTH_PX
 from monitor.faces.detect import FaceDetector
 from monitor.faces.watch import FaceWatcher
@@ -177,12 +177,4 @@ def on_grid(times: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _detector(pool: Path) -> FaceDetector:
     """YuNet, the teacher: training must not wait for our own detector."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(pool / "weights" / "yunet_n_dynamic.onnx"), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-
-    def run(picture: Floats) -> dict[str, Floats]:
-        return dict(zip(names, session.run(None, {session.get_inputs()[0].name: picture}), strict=True))
-
-    return FaceDetector(run)
+    return FaceDetector(detector_run(pool / "weights" / "yunet_n_dynamic.onnx"))

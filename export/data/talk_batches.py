@@ -1,20 +1,20 @@
 """The three kinds of batches that the lip–voice net learns from: genuine talk with sound, voices alone, and mouths from the wild."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from export.data.mouths import mirrored, worn_mouths
-from export.data.pool import REPOSITORY, PoolError, Row
+from export.data.pool import REPOSITORY, PoolError, Row, even_shares
 from export.data.sound import cut, roughen
 from export.data.talk import TalkStore, in_step, load_talk, split_avspeech, split_talk, split_wild
 from export.data.voices import Voices, load_voices
+from export.onnx_files import open_onnx
 from monitor.speech.features import fixed_rms, log_mel, log_spectrum
 
 Floats = NDArray[np.float32]
@@ -74,15 +74,15 @@ class Draw:
     def __init__(self, stores: Stores, rng: np.random.Generator) -> None:
         self._stores, self._rng = stores, rng
         self._teacher = voice_teacher()
-        self._talk_share = _even([row.get("speaker", row["file"]) for _, row in stores.talk_train])
+        self._talk_share = even_shares([row.get("speaker", row["file"]) for _, row in stores.talk_train])
         self._voices = {label: [row for row in stores.voices.train if row["label"] == label] for label in ("real", "fake")}
         self._voice_share = {
-            "real": _even([row["source"] for row in self._voices["real"]]),
-            "fake": _even([row["generator"] for row in self._voices["fake"]]),
+            "real": even_shares([row["source"] for row in self._voices["real"]]),
+            "fake": even_shares([row["generator"] for row in self._voices["fake"]]),
         }
         self._wild = {label: [place for place in stores.wild_train if place[1]["label_video"] == label] for label in ("real", "fake")}
-        self._fake_share = _even([row["generator"] for _, row in self._wild["fake"]])
-        self._real_share = _even([row["source"] for _, row in self._wild["real"]])
+        self._fake_share = even_shares([row["generator"] for _, row in self._wild["fake"]])
+        self._real_share = even_shares([row["source"] for _, row in self._wild["real"]])
         self._near: dict[str, list[Place]] = defaultdict(list)
         for place in self._wild["real"]:
             for key in (place[1]["pair"], place[1]["source"]):
@@ -187,19 +187,10 @@ def voice_teacher() -> Callable[[Floats], Floats]:
     path = REPOSITORY / "exported_models" / "voice_forgery.onnx"
     if not path.is_file():
         raise PoolError(f"{path} is missing, which teaches this net about voices; run python -m export.train_voice first")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_onnx(path)
 
     def judge(spectra: Floats) -> Floats:
         logits: Floats = session.run(["logit"], {"log_spectrum": spectra})[0]
         return logits
 
     return judge
-
-
-def _even(names: list[str]) -> NDArray[np.float64]:
-    counts = Counter(names)
-    weights = np.array([counts[name] ** -0.5 for name in names])
-    share: NDArray[np.float64] = weights / weights.sum()
-    return share

@@ -37,10 +37,6 @@ class Evidence:
     def p_fake(self) -> float | None:
         return sigmoid(self._logit_sum / self._weight_s) if self._weight_s else None
 
-    @property
-    def mature(self) -> bool:
-        return self.evidence_s >= self._policy.mature_s - 1e-6
-
     def add(self, score: Score, *, last: bool = False) -> Verdict:
         """`last`: no more will come, so what there is has to do (a short file)."""
         if self._first_s is None:
@@ -74,7 +70,7 @@ class Evidence:
             offset_s, confidence = peak(self._curve)
             self.offset_s = offset_s if confidence >= CERTAIN_PEAK else None
             logit = self._sync_fusion.logit({"confidence": confidence, "log_s": math.log(self.evidence_s + span_s)})
-            self._weight_s, self._logit_sum = self._weight_s * kept + span_s, 0.0
+            self._weight_s = self._weight_s * kept + span_s
             self._logit_sum = logit * self._weight_s
         elif logit is not None:
             self._weight_s = self._weight_s * kept + span_s
@@ -85,14 +81,14 @@ class Evidence:
 
     def _state(self, last: bool) -> State:
         p_fake = self.p_fake
-        if p_fake is None or self.evidence_s < self._policy.min_evidence_s - 1e-6:
+        if p_fake is None or not self._policy.is_enough(self.evidence_s):
             return "insufficient"
-        if p_fake >= self._policy.threshold and (self.mature or last):
+        if p_fake >= self._policy.threshold and (last or self._policy.is_mature(self.evidence_s)):
             return "fake"
         return "suspicious" if p_fake >= self._policy.suspicious else "genuine"
 
     def _reason(self) -> Reason | None:
-        if self.p_fake is None or self.evidence_s < self._policy.min_evidence_s - 1e-6:
+        if self.p_fake is None or not self._policy.is_enough(self.evidence_s):
             return self.reason or "too_short"
         return None
 

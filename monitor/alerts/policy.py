@@ -7,6 +7,8 @@ from typing import Any
 from monitor.alerts.calibration import Calibration, Logistic, ModalityCalibration
 from monitor.media import MODALITIES, Modality
 
+TOLERANCE_S = 1e-6  # spans are added up
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -27,6 +29,12 @@ class Policy:
     hold_s: float = 2.4
     cooldown_s: float = 3.0
     update_every_s: float = 5.0
+
+    def is_enough(self, evidence_s: float) -> bool:
+        return evidence_s >= self.min_evidence_s - TOLERANCE_S
+
+    def is_mature(self, evidence_s: float) -> bool:
+        return evidence_s >= self.mature_s - TOLERANCE_S
 
 
 @dataclass(frozen=True, slots=True)

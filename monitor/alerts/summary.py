@@ -82,9 +82,11 @@ class Summary:
         key = (verdict.modality, verdict.track_id)
         policy = self._policies.of(verdict.modality)
         before = self._final.get(key)
-        mature = verdict.evidence_s >= policy.mature_s - 1e-6
-        was_mature = before is not None and before.evidence_s >= policy.mature_s - 1e-6
-        if before is None or not was_mature or (mature and (verdict.p_fake or 0.0) > (before.p_fake or 0.0)):
+        if (
+            before is None
+            or not policy.is_mature(before.evidence_s)
+            or (policy.is_mature(verdict.evidence_s) and (verdict.p_fake or 0.0) > (before.p_fake or 0.0))
+        ):
             self._final[key] = verdict
 
     def _follow(self, track_id: int, score: Score) -> None:
