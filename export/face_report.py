@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.data.face_couples import fold_of
+from export.data.face_couples import fold_of, not_trained_on
 from export.data.faces import MARGIN_PX, NUISANCES, FaceCache, FaceRow
 from export.nets.face import FaceNet
 from export.to_onnx import Port, export_model
@@ -119,26 +119,26 @@ def leanings(clips: Sequence[Clip]) -> dict[str, float]:
     return {name: round(float(np.corrcoef(ranks, np.argsort(np.argsort(columns[:, k])))[0, 1]), 2) for k, name in enumerate(NUISANCES)}
 
 
-def numbers_of(net: nn.Module, cache: FaceCache) -> dict[str, Any]:
-    held = fold_of(cache.rows)[1]
+def numbers_of(net: nn.Module, cache: FaceCache, pool: Path) -> dict[str, Any]:
+    fold = fold_of(cache.rows, *not_trained_on(pool))
     devset = [i for i, row in enumerate(cache.rows) if row.pool == "devset"]
-    fold, dev = clip_scores(net, cache, held), clip_scores(net, cache, devset)
+    held, dev = clip_scores(net, cache, fold.held), clip_scores(net, cache, devset)
     return {
-        "held_out_wild": fold_auc(fold)
+        "held_out_wild": fold_auc(held)
         | {"what": "clip AUC (mean of 6 crops), wild clips of other people, pages, generators; the state kept was chosen here"},
         "devset": fold_auc(dev)
         | {"what": "clip AUC (mean of 10 crops) on devset, never trained or chosen on; plain is flattered by looks, matched counts"},
-        "map_cells": pixel_auc(net, cache, held)
+        "map_cells": pixel_auc(net, cache, fold.held)
         | {"what": "changed against untouched 16x16 cells of held-out fakes with their own original"},
-        "score_against_looks_of_genuine": {"held_out_wild": leanings(fold), "devset": leanings(dev), "what": "rank correlation, 0 is best"},
+        "score_against_looks_of_genuine": {"held_out_wild": leanings(held), "devset": leanings(dev), "what": "rank correlation, 0 is best"},
     }
 
 
-def export_best(cache: FaceCache, checkpoint: Path, out: Path) -> None:
+def export_best(cache: FaceCache, pool: Path, checkpoint: Path, out: Path) -> None:
     """Write the model and its card from the best state of the run, and print the numbers."""
     net = FaceNet()
     record = best_of(checkpoint, net)
-    numbers = numbers_of(net, cache)
+    numbers = numbers_of(net, cache, pool)
     rng = np.random.default_rng(0)
     examples = [[_pictures(rng, batch)] for batch in (2, 5)]
     made_with = (

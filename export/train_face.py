@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.data.face_couples import Batch, Couples, fold_of
+from export.data.face_couples import Batch, Couples, fold_of, not_trained_on
 from export.data.faces import FaceCache, open_cache, weights_file
 from export.data.pool import cache_folder, pool_folder
 from export.face_report import clip_scores, export_best, fold_auc
@@ -47,7 +47,7 @@ def main() -> None:
     if not options.export_only:
         train(cache, pool, checkpoint, options.minutes, options.seed)
     torch.set_num_threads(1)
-    export_best(cache, checkpoint, options.out)
+    export_best(cache, pool, checkpoint, options.out)
 
 
 def train(cache: FaceCache, pool: Path, checkpoint: Path, minutes: float, seed: int) -> None:
@@ -61,8 +61,8 @@ def train(cache: FaceCache, pool: Path, checkpoint: Path, minutes: float, seed: 
     run = Run({"net": net, "average": average.net, "optimiser": optimiser}, checkpoint)
     if run.step:
         rng = np.random.default_rng([seed, run.step])
-    train_rows, held = fold_of(cache.rows)
-    batches = Couples(cache, train_rows, rng).batches(COUPLES)
+    fold = fold_of(cache.rows, *not_trained_on(pool))
+    batches = Couples(cache, fold.train, rng).batches(COUPLES)
     budget = Budget(minutes, run.spent_s, run.step)
     recent, judged_s = 1.0, budget.spent_s
     for step in budget:
@@ -78,8 +78,8 @@ def train(cache: FaceCache, pool: Path, checkpoint: Path, minutes: float, seed: 
         recent += 0.02 * (loss.item() - recent)
         if budget.spent_s - judged_s > JUDGE_EVERY_S:
             judged_s = budget.spent_s
-            judge(run, budget, average.net, cache, held, f"{2 * COUPLES * step} crops, loss {recent:.3f}")
-    judge(run, budget, average.net, cache, held, "end")
+            judge(run, budget, average.net, cache, fold.held, f"{2 * COUPLES * step} crops, loss {recent:.3f}")
+    judge(run, budget, average.net, cache, fold.held, "end")
 
 
 def judge(run: Run, budget: Budget, net: nn.Module, cache: FaceCache, held: list[int], progress: str) -> None:

@@ -1,15 +1,19 @@
 """Training couples: a fake and a genuine crop that differ in nothing but the forgery, as far as the pool allows."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from export.data.face_augment import MAP_CELLS, Floats, Image, blend, coarsened, cut_map, degrade, draw_degradation
-from export.data.faces import MARGIN_PX, WIDE_PX, FaceCache, FaceRow, split
+from export.data.faces import MARGIN_PX, WIDE_PX, FaceCache, FaceRow
+from export.data.folds import wild_folds
+from export.data.pool import read_table
+from export.data.talk import split_avspeech, split_talk
 
 KINDS = {"pair": 0.30, "look-alike": 0.34, "still": 0.14, "blend": 0.22}
 TWINS = 24  # a fake without its original is set against one of this many genuine crops that look most like it
@@ -27,20 +31,35 @@ class Batch:
     map_known: Floats
 
 
-def fold_of(rows: Sequence[FaceRow]) -> tuple[list[int], list[int]]:
-    """Rows for training and rows held out (see `faces.split`). `devset` is in neither; the other folders only train."""
-    clips: dict[str, dict[str, str]] = {}
-    for row in rows:
-        if row.pool == "wild":
-            pair = rows[row.origin].clip if row.origin >= 0 else "" if row.fake else row.clip
-            known = clips.setdefault(row.clip, {"pair": ""})
-            known.update(group=row.group, source=row.source, generator=row.generator, family=row.family, pair=known["pair"] or pair)
-    names = sorted(clips)
-    others = {row.generator for row in rows if row.pool not in ("wild", "devset") and row.generator}
-    train, held = split([clips[name] for name in names], barred=others)
-    side = {**{names[i]: 0 for i in train}, **{names[i]: 1 for i in held}}
-    of_wild = {which: [i for i, row in enumerate(rows) if row.pool == "wild" and side.get(row.clip) == which] for which in (0, 1)}
-    return of_wild[0] + [i for i, row in enumerate(rows) if row.pool not in ("wild", "devset")], of_wild[1]
+@dataclass(frozen=True)
+class Fold:
+    """Rows of the cache: to train on; of `wild`, held out; of `talk` and `avspeech` (genuine), held out too. `devset` is in none."""
+
+    train: list[int]
+    held: list[int]
+    held_talk: list[int]
+
+
+def not_trained_on(pool: Path, fold: int = 0) -> tuple[set[str], set[str], set[str]]:
+    """Files ("wild/x.mp4") that are held out, held out as genuine talk, or left out because their generator is held out."""
+    data = pool / "data"
+    rows = read_table(data / "wild")
+    train, held = wild_folds(rows)[fold]
+    held_files = {f"wild/{row['file']}" for row in held}
+    talk = {f"talk/{row['file']}" for row in split_talk(read_table(data / "talk"))[1]}
+    avspeech = {f"avspeech/{row['file']}" for row in split_avspeech(read_table(data / "avspeech"))[1]}
+    return held_files, talk | avspeech, {f"wild/{row['file']}" for row in rows} - {f"wild/{row['file']}" for row in train} - held_files
+
+
+def fold_of(rows: Sequence[FaceRow], held: Collection[str], held_talk: Collection[str], left_out: Collection[str]) -> Fold:
+    """See `folds.wild_folds`; the speakers of `talk` are split as the lip–voice net splits them."""
+    files = [f"{row.pool}/{row.clip}" for row in rows]
+    elsewhere = {*held, *held_talk, *left_out}
+    return Fold(
+        train=[i for i, file in enumerate(files) if rows[i].pool != "devset" and file not in elsewhere],
+        held=[i for i, file in enumerate(files) if file in held],
+        held_talk=[i for i, file in enumerate(files) if file in held_talk],
+    )
 
 
 class Couples:

@@ -1,14 +1,12 @@
-"""Face crops of the pool, genuine and forged, cached as arrays; who is held out; where a forged crop differs from its own original.
+"""Face crops of the pool, genuine and forged, cached as arrays; where a forged crop differs from its own original.
 
 Cache (folder `faces`, see `pool.cache_folder`): `crops.npy` uint8 [n, 160, 160, 3] RGB, aligned as `face_crop` with 16 px around it;
 `masks.npy` uint8 [n, 40, 40], how surely that part was changed (0..255); `rows.json`, one `FaceRow` for each crop.
 """
 
 import json
-import random
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,7 +27,6 @@ MASK_PX = 40
 FRAMES_PER_CLIP = {"wild": 6, "talk": 4, "avspeech": 1, "devset": 10}
 AVSPEECH_CLIPS = 200  # soft faces of few people: a taste is enough
 CHANGED_LEVELS = 7.0  # a smoothed difference above this many gray levels is a change, below it compression
-DRAWS = 12_000
 MISALIGNED_LEVELS = 16.0  # a median difference above this: not the same moment, no mask
 NUISANCES = ("n_sharp", "n_luma", "n_contrast", "n_satur", "n_motion")
 Image = NDArray[np.uint8]
@@ -66,68 +63,6 @@ class FaceCache:
 def _row(saved: dict[str, object]) -> FaceRow:
     nuisances, look = saved.pop("nuisances"), saved.pop("look")
     return FaceRow(nuisances=tuple(nuisances) if nuisances else None, look=tuple(look), **saved)  # type: ignore[arg-type]
-
-
-# ---------------------------------------------------------------- who is held out
-
-
-def same_name(generator: str) -> str:
-    """One spelling of a generator's name ("Wan-S2V", "WanS2V"; "DFDC (method not stated)")."""
-    return re.sub(r"[^a-z0-9+]", "", re.sub(r"\(.*", "", generator).lower())
-
-
-def components(records: Sequence[Record], keys: Iterable[str] = ("group", "source", "pair")) -> list[list[int]]:
-    """Indices of records that hang together because they share a non-empty value of any key (union-find), largest first."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(node: tuple[str, str]) -> tuple[str, str]:
-        while parent.setdefault(node, node) != node:
-            node = parent[node]
-        return node
-
-    nodes = []
-    for index, record in enumerate(records):
-        mine = [(key, record[key]) for key in keys if record.get(key)] or [("alone", str(index))]
-        nodes.append(mine[0])
-        for other in mine[1:]:
-            parent[root(other)] = root(mine[0])
-    found: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, node in enumerate(nodes):
-        found[root(node)].append(index)
-    return sorted(found.values(), key=len, reverse=True)
-
-
-def split(records: Sequence[Record], barred: Iterable[str] = (), seed: int = 5) -> tuple[set[int], set[int]]:
-    """Training and held-out indices of wild clips: no person, source page, pair or generator is on both sides.
-
-    Whole components (person, page, pair) are held out; fakes left in training whose generator is held out are dropped (they are in neither
-    set). Of many seeded draws the one is taken that has enough of every family and drops least. Generators in `barred` (those that
-    other training material uses) are never held out.
-    """
-    parts = components(records)
-    rng = random.Random(seed)
-    kind = [r["family"] or "genuine" for r in records]
-    name = [same_name(r["generator"]) for r in records]
-    paired = [bool(r["pair"]) for r in records]
-    families = Counter(kind)
-    barred_names = {same_name(each) for each in barred}
-    best: tuple[float, set[int]] = (float("inf"), set())
-    for _ in range(DRAWS):
-        share = rng.uniform(0.15, 0.5)
-        held = {i for part in parts if rng.random() < share for i in part}
-        names = {name[i] for i in held} - {""}
-        if names & barred_names:
-            continue
-        dropped = sum(each in names for i, each in enumerate(name) if i not in held)
-        have = Counter(kind[i] for i in held)
-        off = sum(abs(have[f] - 0.25 * n) / n for f, n in families.items())
-        pairs = abs(sum(paired[i] for i in held) - 0.25 * sum(paired)) / max(1, sum(paired))
-        cost = off + pairs + 4 * dropped / len(records)
-        if cost < best[0]:
-            best = (cost, held)
-    held = best[1]
-    names = {name[i] for i in held} - {""}
-    return {i for i in range(len(records)) if i not in held and name[i] not in names}, held
 
 
 # ---------------------------------------------------------------- pictures

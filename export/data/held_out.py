@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.data.face_couples import fold_of
-from export.data.faces import open_cache
+from export.data.folds import wild_split
 from export.data.pool import read_table
 from export.data.talk import in_step, split_talk
 from export.data.voices import split_voices
@@ -30,9 +29,7 @@ def held_voices(pool: Path) -> list[HeldClip]:
 def held_faces(pool: Path) -> list[HeldClip]:
     """Clips of `wild` whose people, pages and generators the face net was not trained on."""
     folder = pool / "data" / "wild"
-    cache = open_cache(pool)
-    held = {cache.rows[index].clip for index in fold_of(cache.rows)[1]}
-    rows = [row for row in read_table(folder) if row["file"] in held]
+    _, rows = wild_split(read_table(folder))
     return [HeldClip(folder / row["file"], row["label_video"] == "fake", row["group"], row["generator"]) for row in rows]
 
 

@@ -16,13 +16,10 @@ from export.data.faces import (
     FaceCache,
     FaceRow,
     change_mask,
-    components,
     look_of,
-    records_of,
-    same_name,
-    split,
 )
-from export.data.pool import PoolError, pool_folder
+from export.data.folds import FOLDS, components, same_name, wild_folds, wild_split
+from export.data.pool import PoolError, pool_folder, read_table
 from monitor.faces.crop import FACE_PX, face_crop
 
 FAMILIES = ("face swap", "lip-sync", "talking head", "re-animation by video")
@@ -51,15 +48,22 @@ def records(count: int = 300) -> list[dict[str, str]]:
     return out
 
 
-def test_training_and_held_out_share_no_person_page_or_generator():
-    clips = records()
-    train, held = split(clips, barred=["G3"])
+def assert_disjoint(train: list[dict[str, str]], held: list[dict[str, str]]):
     assert train
     assert held
-    for key in ("group", "source", "generator"):
-        assert not ({clips[i][key] for i in train} & {clips[i][key] for i in held}) - {""}, key
-    assert "G3" not in {clips[i]["generator"] for i in held}
-    assert split(clips, barred=["G3"]) == (train, held)
+    for key in ("file", "group", "source", "pair"):
+        assert not ({row[key] for row in train} & {row[key] for row in held}) - {""}, key
+    assert not ({same_name(row["generator"]) for row in train} & {same_name(row["generator"]) for row in held}) - {""}
+
+
+def test_folds_share_no_person_page_or_generator_and_hold_everything_once():
+    clips = records()
+    folds = wild_folds(clips)
+    for train, held in folds:
+        assert_disjoint(train, held)
+    assert sorted(row["file"] for _, held in folds for row in held) == sorted(row["file"] for row in clips)
+    assert len(folds) == FOLDS
+    assert wild_split(clips) == folds[0] == wild_folds(records())[0]
 
 
 def test_components_join_over_any_shared_key():
@@ -154,18 +158,16 @@ def cache(tmp_path: Path) -> FaceCache:
     return made
 
 
-def test_fold_leaves_devset_alone_and_holds_whole_pages(cache):
-    train, held = fold_of(cache.rows)
-    rows = cache.rows
-    assert train
-    assert held
-    assert not {i for i in [*train, *held] if rows[i].pool == "devset"}
-    assert {rows[i].pool for i in held} == {"wild"}
-    assert not {rows[i].group for i in train if rows[i].pool == "wild"} & {rows[i].group for i in held}
+def test_fold_leaves_devset_alone_and_what_is_held_or_left_out_untrained(cache):
+    fold = fold_of(cache.rows, {"wild/real1", "wild/paired1"}, {"stills/a.jpg"}, {"wild/alone1"})
+    named = {which: {cache.rows[i].clip for i in getattr(fold, which)} for which in ("train", "held", "held_talk")}
+    assert named["held"] == {"real1", "paired1"}
+    assert named["held_talk"] == {"a.jpg"}
+    assert named["train"] == {row.clip for row in cache.rows} - {"real1", "paired1", "alone1", "a.jpg", "d.mp4"}
 
 
 def test_couples_are_balanced_and_know_their_maps(cache):
-    couples = Couples(cache, fold_of(cache.rows)[0], np.random.default_rng(9))
+    couples = Couples(cache, fold_of(cache.rows, (), (), ()).train, np.random.default_rng(9))
     batch = next(couples.batches(16))
     assert batch.faces.shape == (32, 3, 128, 128)
     assert batch.labels.sum() == 16
@@ -176,15 +178,15 @@ def test_couples_are_balanced_and_know_their_maps(cache):
 
 
 @pytest.mark.pool
-def test_fold_of_the_real_pool_has_every_family_on_both_sides():
+def test_folds_of_the_real_pool_are_disjoint_and_have_every_family_on_both_sides():
     try:
-        clips = records_of(pool_folder(), "wild")
+        clips = read_table(pool_folder() / "data" / "wild")
     except PoolError as error:
         pytest.skip(str(error))
-    train, held = split(clips, barred=["DFDC", "StyleGAN", "inswapper"])
-    for side in (train, held):
-        assert {clips[i]["family"] for i in side} == {*FAMILIES, ""}
-    for key in ("group", "source", "pair", "generator"):
-        assert not ({clips[i][key] for i in train} & {clips[i][key] for i in held}) - {""}, key
-    assert len(held) > 0.18 * len(clips)
-    assert len(train) > 0.6 * len(clips)
+    for train, held in wild_folds(clips):
+        assert_disjoint(train, held)
+        for side in (train, held):
+            assert {row["family"] for row in side} == {*FAMILIES, ""}
+        assert 0.2 < len(held) / len(clips) < 0.3
+        assert len(train) > 0.65 * len(clips)
+    assert not {same_name(row["generator"]) for row in wild_split(clips)[1]} & {"dfdc", "stylegan", "inswapper"}
