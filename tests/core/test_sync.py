@@ -1,0 +1,82 @@
+"""Reading lips against voice: the offset is found wherever it lies, and chance does not look like certainty."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monitor.alerts.sync import CERTAIN, LAGS, MAX_LAG_STEPS, STEP_S, peak, similarity_curve
+
+STEPS = 60
+ALL = np.ones(STEPS, np.bool_)
+Floats = NDArray[np.float32]
+
+
+def vectors(seed: int, steps: int = STEPS, constant: float = 0.0) -> Floats:
+    """Unit vectors that change from step to step about as fast as lips do, around a constant."""
+    rng = np.random.default_rng(seed)
+    raw = rng.standard_normal((steps + 2, 16))
+    raw = raw[:-2] + raw[1:-1] + raw[2:] + constant * rng.standard_normal(16)
+    unit: Floats = (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def pair(lag: int, seed: int = 0) -> tuple[Floats, Floats]:
+    """Lips, and a voice that says the same `lag` steps later."""
+    long = vectors(seed, STEPS + 60)
+    return long[30 : 30 + STEPS], long[30 - lag : 30 - lag + STEPS]
+
+
+@pytest.mark.parametrize("lag", [-25, -7, 0, 4, 10, 25])
+def test_the_offset_is_found_at_both_ends_of_the_range(lag: int) -> None:
+    offset_s, certainty = peak(similarity_curve(*pair(lag), ALL))
+    assert offset_s == pytest.approx(lag * STEP_S, abs=0.02)
+    assert certainty > CERTAIN
+
+
+def test_what_does_not_belong_together_is_rarely_certain() -> None:
+    found = [peak(similarity_curve(vectors(seed), vectors(1000 + seed), ALL))[1] for seed in range(40)]
+    assert float(np.median(found)) < CERTAIN
+    assert min(peak(similarity_curve(*pair(3, seed), ALL))[1] for seed in range(40)) > max(found)
+
+
+def test_the_ends_of_the_curve_are_no_wilder_than_its_middle() -> None:
+    curves = np.stack([similarity_curve(vectors(seed), vectors(1000 + seed), ALL) for seed in range(60)])
+    spread = curves.std(0)
+    assert spread[:10].mean() < spread[25:36].mean()
+
+
+def test_a_constant_likeness_of_face_and_timbre_does_not_count() -> None:
+    lips, voice = vectors(1, constant=6.0), vectors(2, constant=6.0)
+    alike = lips + voice.mean(0) * 3
+    assert np.allclose(similarity_curve(lips, voice, ALL), similarity_curve(alike, voice, ALL), atol=1e-4)
+
+
+def test_only_spoken_steps_count() -> None:
+    lips, voice = pair(5)
+    speaking = ALL.copy()
+    speaking[20:40] = False
+    disturbed = voice.copy()
+    disturbed[20:40] = vectors(9)[:20]
+    assert np.allclose(similarity_curve(lips, voice, speaking), similarity_curve(lips, disturbed, speaking), atol=1e-6)
+
+
+def test_too_little_speech_gives_no_curve_and_no_offset() -> None:
+    speaking = np.zeros(STEPS, np.bool_)
+    speaking[:9] = True
+    curve = similarity_curve(vectors(1), vectors(2), speaking)
+    assert curve.shape == (LAGS,)
+    assert np.isnan(curve).all()
+    assert peak(curve) == (0.0, 0.0)
+
+
+def test_lags_without_enough_overlap_are_unknown_and_harmless() -> None:
+    lips, voice = (each[:30] for each in pair(2))
+    curve = similarity_curve(lips, voice, np.ones(30, np.bool_))
+    assert np.isnan(curve[0])
+    assert not np.isnan(curve[MAX_LAG_STEPS])
+    assert peak(curve)[0] == pytest.approx(2 * STEP_S, abs=0.02)
+
+
+def test_still_vectors_give_a_flat_curve() -> None:
+    still = np.tile(vectors(3)[:1], (STEPS, 1))
+    assert peak(similarity_curve(still, still, ALL))[1] < 0.1
