@@ -1,15 +1,19 @@
 """The configuration: YAML checked key by key. Whatever is wrong is said in one line with its place and what to do."""
 
-from ipaddress import ip_address
+import re
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 STREAM_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-STREAM_SCHEMES = ("rtsp", "rtsps")
+HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*", re.IGNORECASE)
+SOURCES = {"file": "container", "sdp": "rtp", "rtsp": "rtsp", "rtsps": "rtsp"}
+"""Where sources register: a URL's scheme, or what stands in for one, → the module of `monitor.sources` whose `open_stream` opens it."""
+SCHEMES = tuple(scheme for scheme in SOURCES if scheme not in ("file", "sdp"))
 
 
 def is_loopback(host: str) -> bool:
@@ -65,24 +69,30 @@ class Stream(Section):
     url: str | None = Field(default=None, repr=False)
     url_file: Path | None = None
     password_file: Path | None = None
+    sdp: str | None = None
+    bind: IPvAnyAddress = IPv4Address("127.0.0.1")
     transport: Literal["tcp", "udp"] = "tcp"
+    tls_verify: bool = True
     realtime: bool = True
     loop: bool = False
     _address: str = PrivateAttr(default="")
 
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> "Stream":
-        if (self.url is None) == (self.url_file is None):
-            raise _problem("url", "give either url or url_file: an rtsp:// address or the path of a media file")
+        if [self.url, self.url_file, self.sdp].count(None) != 2:
+            raise _problem("url", "give one of url, url_file and sdp: an address, the path of a media file or folder, or an SDP")
+        if self.sdp is not None:
+            return self
         key = "url" if self.url is not None else "url_file"
         address = self.url.strip() if self.url is not None else _read_secret("url_file", self.url_file or Path(), info)
         scheme, colon, _ = address.partition("://")
-        if colon and scheme not in STREAM_SCHEMES:
-            raise _problem(key, f"{scheme}:// is not supported; use rtsp://, rtsps:// or the path of a media file")
+        if colon and scheme not in SCHEMES:
+            known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+            raise _problem(key, f"{scheme}:// is not supported; use {known} or the path of a media file")
         if not colon:
             address = str(_base_dir(info) / Path(address).expanduser())
         elif not _host(address):
-            raise _problem(key, "has no usable host; write rtsp://host:port/path")
+            raise _problem(key, f"has no usable host; write {scheme}://host:port/path")
         if self.password_file is not None:
             address = _with_password(address, _read_secret("password_file", self.password_file, info))
         self._address = address
@@ -90,12 +100,55 @@ class Stream(Section):
 
     @property
     def address(self) -> str:
-        """What to open, credentials included: never for a log line."""
+        """What to open, credentials included: never for a log line. Empty where `sdp` says it all."""
         return self._address
 
     @property
+    def source(self) -> str:
+        """The key in SOURCES of what opens it."""
+        scheme, colon, _ = self._address.partition("://")
+        return scheme if colon else "sdp" if self.sdp is not None or self._address.endswith(".sdp") else "file"
+
+    @property
     def is_file(self) -> bool:
-        return "://" not in self._address
+        return self.source == "file"
+
+
+class Ingest(Section):
+    """What sources may reach and how much they may bring, whoever is at their other end."""
+
+    allow_hosts: tuple[str, ...] = ()
+    file_root: Path | None = None
+    max_pixels: int = Field(default=9_000_000, ge=1)
+    max_fps: float = Field(default=120.0, gt=0)
+    max_kbps: float = Field(default=50_000.0, gt=0)
+    max_sdp_bytes: int = Field(default=65536, ge=1024)
+    max_tracks: int = Field(default=8, ge=1)
+    open_timeout_s: float = Field(default=10.0, gt=0)
+    read_timeout_s: float = Field(default=10.0, gt=0)
+    stall_s: float = Field(default=2.0, gt=0)
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _hosts(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not HOST_NAME.fullmatch(value) or value.rpartition(".")[2].isdigit():
+                _network(value)
+        return values
+
+    @field_validator("file_root")
+    @classmethod
+    def _root(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        root = value and (_base_dir(info) / value.expanduser())
+        if root is not None and not root.is_dir():
+            raise _problem("", f"{value} is not a folder; give the folder that holds the files, or null for anywhere")
+        return root
+
+    @model_validator(mode="after")
+    def _check(self) -> "Ingest":
+        if self.stall_s >= self.read_timeout_s:
+            raise _problem("stall_s", f"{self.stall_s:g} is not below read_timeout_s ({self.read_timeout_s:g}); make it smaller")
+        return self
 
 
 class Models(Section):
@@ -170,6 +223,7 @@ class Config(Section):
 
     server: Server = Server()
     streams: tuple[Stream, ...] = ()
+    ingest: Ingest = Ingest()
     models: Models = Models()
     detection: Detection = Detection()
     alerts: Alerts = Alerts()
@@ -211,6 +265,13 @@ def _read_secret(key: str, path: Path, info: ValidationInfo) -> str:
     if not secret or "\n" in secret:
         raise _problem(key, f"{path} must hold exactly one line, the secret")
     return secret
+
+
+def _network(text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise _problem("", f"{text!r} is no host name, address or network; write cam.lan, 192.0.2.7 or 192.0.2.0/24") from None
 
 
 def _host(url: str) -> str | None:
