@@ -79,4 +79,4 @@ def border_matched(source: Image, target: Image, mask: Floats) -> Image:
     edge = (4 * cells * (1 - cells) + 1e-4)[..., None]
     field = np.asarray(cv2.GaussianBlur(difference * edge, (0, 0), 6) / cv2.GaussianBlur(np.repeat(edge, 3, 2), (0, 0), 6), np.float32)
     shifted = source.astype(np.float32) + cv2.resize(field, (WIDE_PX, WIDE_PX), interpolation=cv2.INTER_LINEAR)
-    return np.clip(shifted + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(shifted + 0.5, 0, 255), np.uint8)
