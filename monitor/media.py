@@ -87,7 +87,7 @@ class FaceView:
 
     `face_rgb`: uint8 [128, 128, 3], only on frames that went through the detector, else None.
     `mouth_gray`: uint8 [64, 64] on every frame. `reason` is set when this face must not be judged; crops are then None.
-    `box_xyxy`: share (0..1) of frame width and height.
+    `box_xyxy`: share (0..1) of frame width and height; `side_px`: the shorter side of that box in pixels of the frame, 0 when unknown.
     """
 
     track_id: int
@@ -95,6 +95,7 @@ class FaceView:
     face_rgb: NDArray[np.uint8] | None = None
     mouth_gray: NDArray[np.uint8] | None = None
     reason: Reason | None = None
+    side_px: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,18 @@ class Heatmap:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """What the models say of one modality for the fresh seconds start_s..end_s of one window.
+class Moment:
+    """Calibrated log-odds of "forged" at one instant inside a window: what segments get their exact edges from."""
 
-    `logit`: calibrated log-odds of "forged" for this window alone; None when not judged, then `reason` says why.
+    time_s: float
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the models say of one modality for the seconds start_s..end_s of one window that no earlier score held.
+
+    `logit`: calibrated log-odds of "forged" for 1.2 s like these; None when not judged, then `reason` says why.
     `sync_curve`: float32 [61], lip–voice similarity per lag (see `alerts.sync`), only for sync, in place of `logit`.
     """
 
@@ -148,13 +157,15 @@ class Score:
     box_xyxy: tuple[float, float, float, float] | None = None
     heatmap: Heatmap | None = None
     sync_curve: NDArray[np.float32] | None = None
+    moments: tuple[Moment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The gathered evidence about one modality (of one face track, or the whole stream when `track_id` is None) at `time_s`.
 
-    `coverage`: share 0..1 of the media time that was judged. `evidence_s`: judged seconds that count in `p_fake`.
+    `p_fake`: calibrated chance that it is forged now; `genuine` never stands beside .5 or more. `coverage`: share 0..1 of the media time
+    that was judged. `evidence_s`: judged seconds of the present stretch, the one that `p_fake` is about; it began at `since_s`.
     `offset_ms`: measured lag of the sound behind the lips, only for sync.
     """
 
@@ -168,6 +179,7 @@ class Verdict:
     threshold: float
     offset_ms: float | None = None
     evidence_s: float = 0.0
+    since_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

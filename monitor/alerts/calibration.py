@@ -1,7 +1,7 @@
 """From what models say to calibrated log-odds, and the thresholds that go with it: `exported_models/calibration.json`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +22,54 @@ class Logistic(BaseModel):
         return self.bias + sum(weight * features[name] for name, weight in self.weights.items())
 
 
+class Condition(BaseModel):
+    """How a measured quality changes what the models' log-odds mean. Bounded: beyond `centre` ± `reach` nothing more changes.
+
+    log-odds become log-odds × (1 + trust × u) + lean × u with u = (quality − centre) / reach, held within ±1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    centre: float
+    reach: float = Field(gt=0)
+    trust: float = Field(ge=-1, le=1)
+    lean: float
+
+    def place(self, quality: float) -> float:
+        return max(-1.0, min(1.0, (quality - self.centre) / self.reach))
+
+
 class ModalityCalibration(BaseModel):
     """How one modality is judged.
 
     `fusions`: tried in order; the first one whose features are all there is used (a call without sound has no `lips`, say).
+    `conditions`: by quality. `seen_from`: the poorest quality of each kind that calibration saw; poorer windows are not judged.
     `threshold`: p_fake from which it is called fake; `suspicious`: from which it is worth a second look.
+    `correlation`, `spread`: of the log-odds of 1.2 s of one person, see `alerts.stretches`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     fusions: tuple[Logistic, ...] = Field(min_length=1)
+    conditions: dict[str, Condition] = {}
+    seen_from: dict[str, float] = {}
     threshold: float = Field(gt=0, lt=1)
     suspicious: float = Field(gt=0, lt=1)
+    correlation: float = Field(default=0.5, ge=0, lt=1)
+    spread: float = Field(default=2.5, gt=0)
 
     def logit(self, features: Mapping[str, float]) -> float | None:
-        """Calibrated log-odds of "forged" from model outputs by name; None when no fusion has all it needs."""
+        """Calibrated log-odds of "forged" from model outputs and qualities by name; None when no fusion has all it needs."""
         for fusion in self.fusions:
             if fusion.weights.keys() <= features.keys():
-                return fusion.logit(features)
+                return self._conditioned(fusion.logit(features), features)
         return None
+
+    def poorer_than_seen(self, features: Mapping[str, float]) -> Iterator[str]:
+        return (name for name, lowest in self.seen_from.items() if features.get(name, lowest) < lowest)
+
+    def _conditioned(self, logit: float, features: Mapping[str, float]) -> float:
+        known = [(each, each.place(features[name])) for name, each in self.conditions.items() if name in features]
+        trust = 1.0 + sum(each.trust * place for each, place in known)
+        return logit * max(0.0, trust) + sum(each.lean * place for each, place in known)
 
 
 class Calibration(BaseModel):

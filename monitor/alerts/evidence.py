@@ -1,99 +1,135 @@
 """Evidence about one modality of one face or stream, gathered over time. Pure: a Score in, a Verdict out."""
 
 import math
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alerts.calibration import Logistic, sigmoid
+from monitor.alerts.calibration import ModalityCalibration
 from monitor.alerts.policy import Policy
+from monitor.alerts.stretches import MEMORY, Stretches
 from monitor.alerts.sync import peak
-from monitor.media import Reason, Score, State, Verdict
+from monitor.media import Modality, Reason, Score, State, Verdict
 
 CERTAIN_PEAK = 0.06  # a lower peak says nothing about the offset: nearly all genuine devset clips lie above, a quarter of the dubs below
+SLIGHT = 1e-3  # a beginning less likely than this has no say in sync
+Curve = NDArray[np.float32]
 
 
 class Evidence:
-    """Remembers judged seconds with a half-life. `min_evidence_s` of them allow a state, `mature_s` allow "fake" (see Policy).
+    """A sequential test (see `alerts.stretches`) over scores. `min_evidence_s` of them allow a state; the present stretch must have lasted
+    `mature_s` to be called fake (see Policy).
 
-    Log-odds are averaged for audio and video. For sync the similarity curves are, and only their mean is judged: one peak that stands
-    out of a long mean is far more certain than many that do so by chance.
+    For sync, the similarity curves of a stretch are averaged and their mean is judged: one peak that stands out of a long mean is far more
+    certain than many that do so by chance. How well each window agrees with the mean so far tells where a stretch begins.
     """
 
-    def __init__(self, policy: Policy, sync_fusion: Logistic | None = None) -> None:
+    def __init__(self, policy: Policy, sync: ModalityCalibration | None = None) -> None:
         self._policy = policy
-        self._sync_fusion = sync_fusion
-        self._weight_s = 0.0
-        self._logit_sum = 0.0
-        self._curve: NDArray[np.float32] | None = None
+        self._sync = sync
+        self._begin()
         self._first_s: float | None = None
         self._judged_until_s = -math.inf
-        self.judged_s = 0.0
-        self.evidence_s = 0.0
-        self.offset_s: float | None = None
-        self.reason: Reason | None = None
-
-    @property
-    def p_fake(self) -> float | None:
-        return sigmoid(self._logit_sum / self._weight_s) if self._weight_s else None
+        self._judged_s = 0.0
+        self._offset_s: float | None = None
+        self._reason: Reason | None = None
+        self._last: tuple[Modality, int | None, float] | None = None
 
     def add(self, score: Score, *, last: bool = False) -> Verdict:
         """`last`: no more will come, so what there is has to do (a short file)."""
         if self._first_s is None:
             self._first_s = score.start_s
         if score.start_s - self._judged_until_s > self._policy.stale_s:
-            self._weight_s = self._logit_sum = self.evidence_s = 0.0
-            self._curve = None
+            self._begin()
         if score.logit is not None or score.sync_curve is not None:
             self._learn(score)
         else:
-            self.reason = score.reason
-        return Verdict(
-            modality=score.modality,
-            track_id=score.track_id,
-            time_s=score.end_s,
-            state=self._state(last),
-            reason=self._reason(),
-            p_fake=self.p_fake,
-            coverage=min(1.0, self.judged_s / max(score.end_s - self._first_s, 1e-6)),
-            threshold=self._policy.threshold,
-            offset_ms=None if self.offset_s is None else round(self.offset_s * 1000, 1),
-            evidence_s=self.evidence_s,
-        )
+            self._reason = score.reason
+        self._last = score.modality, score.track_id, score.end_s
+        return self._verdict(last)
+
+    def conclude(self) -> Verdict | None:
+        """The verdict when no more will come; None before the first score."""
+        return self._verdict(last=True) if self._last is not None else None
+
+    def _begin(self) -> None:
+        self._stretches = Stretches(self._policy.correlation, self._policy.spread, self._policy.stretch_s)
+        self._curves: deque[tuple[Curve, float]] = deque(maxlen=MEMORY)
+        self._log_odds: NDArray[np.float64] = np.zeros(0)
+        self._seen_s = 0.0
 
     def _learn(self, score: Score) -> None:
         span_s = score.end_s - score.start_s
-        kept = 0.5 ** (span_s / self._policy.half_life_s)
-        logit = score.logit
-        if score.sync_curve is not None and self._sync_fusion is not None:
-            self._curve = score.sync_curve if self._curve is None else _mean(self._curve, score.sync_curve, self._weight_s * kept, span_s)
-            offset_s, confidence = peak(self._curve)
-            self.offset_s = offset_s if confidence >= CERTAIN_PEAK else None
-            logit = self._sync_fusion.logit({"confidence": confidence, "log_s": math.log(self.evidence_s + span_s)})
-            self._weight_s = self._weight_s * kept + span_s
-            self._logit_sum = logit * self._weight_s
-        elif logit is not None:
-            self._weight_s = self._weight_s * kept + span_s
-            self._logit_sum = self._logit_sum * kept + logit * span_s
-        self.evidence_s += span_s
-        self.judged_s += span_s
+        if score.sync_curve is not None and self._sync is not None:
+            self._learn_sync(self._sync, score.sync_curve, score.start_s, span_s)
+        elif score.logit is not None:
+            self._stretches.add(score.logit, score.start_s, span_s)
+            self._log_odds = self._stretches.log_odds_by_start
+        self._seen_s += span_s
+        self._judged_s += span_s
         self._judged_until_s = score.end_s
 
-    def _state(self, last: bool) -> State:
-        p_fake = self.p_fake
-        if p_fake is None or not self._policy.is_enough(self.evidence_s):
-            return "insufficient"
-        if p_fake >= self._policy.threshold and (last or self._policy.is_mature(self.evidence_s)):
-            return "fake"
-        return "suspicious" if p_fake >= self._policy.suspicious else "genuine"
+    def _learn_sync(self, sync: ModalityCalibration, curve: Curve, start_s: float, span_s: float) -> None:
+        self._curves.append((curve, span_s))
+        means = _means_since(self._curves)
+        likeliest = int(self._stretches.shares.argmax()) if len(means) > 1 else 0
+        agreement = sync.logit({"agreement": agreement_with(means[likeliest], curve)})
+        alone = sync.logit({"confidence": peak(curve)[1], "log_s": math.log(span_s)})
+        self._stretches.add((alone if agreement is None else agreement) or 0.0, start_s, span_s)
+        shares, since_s = self._stretches.shares, np.cumsum([span for _, span in reversed(self._curves)])[::-1]
+        self._log_odds = np.zeros(len(means))
+        for index in np.flatnonzero(shares >= SLIGHT):
+            confidence = peak(means[index])[1]
+            self._log_odds[index] = sync.logit({"confidence": confidence, "log_s": math.log(since_s[index])}) or 0.0
+        offset_s, confidence = peak(means[int(shares.argmax())])
+        self._offset_s = offset_s if confidence >= CERTAIN_PEAK else None
 
-    def _reason(self) -> Reason | None:
-        if self.p_fake is None or not self._policy.is_enough(self.evidence_s):
-            return self.reason or "too_short"
-        return None
+    def _verdict(self, last: bool) -> Verdict:
+        assert self._last is not None
+        modality, track_id, end_s = self._last
+        p_fake, since_s, stretch_s = self._present()
+        enough = p_fake is not None and self._policy.is_enough(self._seen_s)
+        state: State = "insufficient"
+        if p_fake is not None and enough:
+            calls = p_fake >= self._policy.threshold and (last or self._policy.is_mature(stretch_s))
+            state = "fake" if calls else "suspicious" if p_fake >= self._policy.suspicious else "genuine"
+        return Verdict(
+            modality=modality,
+            track_id=track_id,
+            time_s=end_s,
+            state=state,
+            reason=None if enough else self._reason or "too_short",
+            p_fake=p_fake,
+            coverage=min(1.0, self._judged_s / max(end_s - (self._first_s or 0.0), 1e-6)),
+            threshold=self._policy.threshold,
+            offset_ms=None if self._offset_s is None else round(self._offset_s * 1000, 1),
+            evidence_s=stretch_s,
+            since_s=since_s,
+        )
+
+    def _present(self) -> tuple[float | None, float | None, float]:
+        """p_fake of the present stretch, when it began, and its judged seconds."""
+        if not len(self._log_odds):
+            return None, None, 0.0
+        p_fake = float(self._stretches.shares @ (1.0 / (1.0 + np.exp(-np.clip(self._log_odds, -60, 60)))))
+        since_s, stretch_s = self._stretches.start(self._log_odds, forged=p_fake >= self._policy.suspicious)
+        return p_fake, since_s, stretch_s
 
 
-def _mean(old: NDArray[np.float32], new: NDArray[np.float32], old_weight: float, new_weight: float) -> NDArray[np.float32]:
-    """Weighted mean of two curves; a lag that only one of them has keeps that one's value."""
-    mixed = (old * old_weight + new * new_weight) / (old_weight + new_weight)
-    return np.where(np.isnan(old), new, np.where(np.isnan(new), old, mixed)).astype(np.float32)
+def agreement_with(mean: Curve, curve: Curve) -> float:
+    """How far `curve` stands above its own median where `mean` (which may hold it) has its peak; 0 when it says nothing there."""
+    if np.isnan(mean).all():
+        return 0.0
+    value = float(curve[int(np.nanargmax(mean))])
+    return 0.0 if math.isnan(value) else value - float(np.nanmedian(curve))
+
+
+def _means_since(curves: deque[tuple[Curve, float]]) -> NDArray[np.float32]:
+    """For each curve the mean of it and all later ones, weighted by their seconds: float32 [n, lags]; NaN where no curve has a value."""
+    stacked = np.stack([curve for curve, _ in curves])
+    weights = np.array([span_s for _, span_s in curves])[:, None] * ~np.isnan(stacked)
+    total = np.cumsum((weights * np.nan_to_num(stacked))[::-1], axis=0)[::-1]
+    weight = np.cumsum(weights[::-1], axis=0)[::-1]
+    means: NDArray[np.float32] = np.where(weight > 0, total / np.maximum(weight, 1e-9), np.nan).astype(np.float32)
+    return means

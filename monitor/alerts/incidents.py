@@ -1,13 +1,14 @@
 """Incidents: when evidence speaks up, goes on and calms down. Pure: Scores in, Verdicts and Alerts out."""
 
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from monitor.alerts.calibration import log_odds
 from monitor.alerts.evidence import Evidence
 from monitor.alerts.policy import Policies
-from monitor.media import Alert, Heatmap, Modality, Score, Segment, Verdict
+from monitor.alerts.segments import edge
+from monitor.media import Alert, Heatmap, Modality, Moment, Score, Segment, Verdict
 
 Kind = Literal["opened", "updated", "closed"]
 Key = tuple[Modality, int | None]
@@ -16,6 +17,7 @@ WORDS: dict[Modality, str] = {
     "video": "The face looks forged",
     "sync": "Voice and lips do not belong together",
 }
+MOMENTS = 75  # half a minute of face crops
 
 
 @dataclass(slots=True)
@@ -30,11 +32,10 @@ class _Open:
 
 @dataclass(slots=True)
 class _Watched:
-    """What is known about one modality of one face or stream."""
+    """What is known about one modality of one face or stream. `moments`: those of the last half minute."""
 
     evidence: Evidence
-    leading_since_s: float | None = None
-    led_until_s: float = -1e9
+    moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=MOMENTS))
     closed_s: float = -1e9
     opened: _Open | None = None
     verdict: Verdict | None = None
@@ -51,18 +52,23 @@ class Incidents:
         self._count = 0
 
     def add(self, scores: Iterable[Score], *, last: bool = False) -> list[Verdict | Alert]:
-        """`last`: these are the stream's last scores."""
+        """`last`: these are the stream's last scores; what had none among them is concluded too."""
         events: list[Verdict | Alert] = []
+        told: set[Key] = set()
         for score in scores:
-            watched = self._watched.get((score.modality, score.track_id))
+            key = score.modality, score.track_id
+            watched = self._watched.get(key)
             if watched is None:
-                watched = self._watched[score.modality, score.track_id] = _Watched(self._evidence(score.modality))
-            verdict = watched.verdict = watched.evidence.add(score, last=last)
-            events.append(verdict)
-            self._note_lead(watched, score)
-            alert = self._step(watched, score, verdict)
-            if alert is not None:
-                events.append(alert)
+                watched = self._watched[key] = _Watched(self._evidence(score.modality))
+            verdict = watched.evidence.add(score, last=last)
+            watched.moments.extend(score.moments)
+            if score.heatmap is not None and score.logit is not None and score.logit > 0:
+                watched.heatmap = score.heatmap
+            events += self._told(watched, verdict)
+            told.add(key)
+        for key, watched in self._watched.items() if last else ():
+            if key not in told and (concluded := watched.evidence.conclude()) is not None:
+                events += self._told(watched, concluded)
         return events
 
     def expire(self, now_s: float) -> list[Alert]:
@@ -78,38 +84,33 @@ class Incidents:
         return [self._close(watched, time_s) for watched in self._watched.values() if watched.opened]
 
     def _evidence(self, modality: Modality) -> Evidence:
-        return Evidence(self._policies.of(modality), self._policies.sync_fusion if modality == "sync" else None)
+        return Evidence(self._policies.of(modality), self._policies.sync_calibration if modality == "sync" else None)
 
-    def _note_lead(self, watched: _Watched, score: Score) -> None:
-        """Since when every judged score speaks for a forgery: there the incident began, although it is known only later."""
-        policy = self._policies.of(score.modality)
-        logit = score.logit if score.sync_curve is None else log_odds(watched.evidence.p_fake or 1e-6)
-        if logit is None:
-            return
-        if logit < log_odds(policy.suspicious):
-            watched.leading_since_s = None
+    def _told(self, watched: _Watched, verdict: Verdict) -> list[Verdict | Alert]:
+        watched.verdict = verdict
+        alert = self._step(watched, watched.opened, verdict) if watched.opened else self._begin(watched, verdict)
+        return [verdict] if alert is None else [verdict, alert]
+
+    def _begin(self, watched: _Watched, verdict: Verdict) -> Alert | None:
+        if verdict.state != "fake" or verdict.time_s - watched.closed_s < self._policies.of(verdict.modality).cooldown_s:
+            return None
+        self._count += 1
+        incident_id = f"{self._stream}-{verdict.modality}-{self._count}"
+        now_s = verdict.time_s
+        watched.opened = _Open(incident_id, self._since(watched, verdict), now_s, now_s, verdict.p_fake or 0.0)
+        return self._alert(watched, watched.opened, "opened", now_s)
+
+    def _step(self, watched: _Watched, opened: _Open, verdict: Verdict) -> Alert | None:
+        policy, now_s = self._policies.of(verdict.modality), verdict.time_s
+        if verdict.p_fake is None or verdict.p_fake < policy.suspicious:
+            if opened.calm_since_s is None and verdict.since_s is not None:
+                opened.calm_since_s = now_s
+                opened.until_s = min(edge(watched.moments, verdict.since_s, rising=False), now_s)
         else:
-            if watched.leading_since_s is None or score.start_s - watched.led_until_s > policy.stale_s:
-                watched.leading_since_s = score.start_s
-            watched.led_until_s = score.end_s
-            if watched.opened:
-                watched.opened.until_s = score.end_s
-                watched.opened.peak_p_fake = max(watched.opened.peak_p_fake, watched.evidence.p_fake or 0.0)
-            if score.heatmap:
-                watched.heatmap = score.heatmap
-
-    def _step(self, watched: _Watched, score: Score, verdict: Verdict) -> Alert | None:
-        policy, now_s = self._policies.of(score.modality), score.end_s
-        opened = watched.opened
-        if opened is None:
-            if verdict.state != "fake" or now_s - watched.closed_s < policy.cooldown_s:
-                return None
-            return self._open(watched, verdict, score)
-        calm = verdict.p_fake is None or verdict.p_fake < policy.threshold - 0.1
-        if not calm:
             opened.calm_since_s = None
-        elif opened.calm_since_s is None:
-            opened.calm_since_s = score.start_s
+            if verdict.evidence_s > 0 and verdict.state != "insufficient":
+                opened.until_s = now_s
+                opened.peak_p_fake = max(opened.peak_p_fake, verdict.p_fake)
         if opened.calm_since_s is not None and now_s - opened.calm_since_s >= policy.hold_s:
             return self._close(watched, now_s)
         if now_s - opened.reported_s >= policy.update_every_s:
@@ -117,17 +118,15 @@ class Incidents:
             return self._alert(watched, opened, "updated", now_s)
         return None
 
-    def _open(self, watched: _Watched, verdict: Verdict, score: Score) -> Alert:
-        self._count += 1
-        since_s = score.start_s if watched.leading_since_s is None else watched.leading_since_s
-        incident_id = f"{self._stream}-{verdict.modality}-{self._count}"
-        watched.opened = _Open(incident_id, since_s, score.end_s, score.end_s, verdict.p_fake or 0.0)
-        return self._alert(watched, watched.opened, "opened", score.end_s)
+    def _since(self, watched: _Watched, verdict: Verdict) -> float:
+        """Where the forged stretch begins, never inside the incident before."""
+        coarse_s = verdict.time_s if verdict.since_s is None else verdict.since_s
+        return max(edge(watched.moments, coarse_s, rising=True), watched.closed_s)
 
     def _close(self, watched: _Watched, time_s: float) -> Alert:
         assert watched.opened
         alert = self._alert(watched, watched.opened, "closed", time_s)
-        watched.opened, watched.closed_s, watched.leading_since_s, watched.heatmap = None, time_s, None, None
+        watched.opened, watched.closed_s, watched.heatmap = None, time_s, None
         return alert
 
     def _alert(self, watched: _Watched, opened: _Open, kind: Kind, time_s: float) -> Alert:
@@ -145,10 +144,10 @@ class Incidents:
             p_fake=p_fake,
             threshold=verdict.threshold,
             coverage=verdict.coverage,
-            evidence_s=watched.evidence.evidence_s,
+            evidence_s=verdict.evidence_s,
             explanation=(
                 f"{WORDS[verdict.modality]} since {opened.since_s:.1f} s: {p_fake:.2f} against a threshold of {verdict.threshold:.2f}, "
-                f"over {watched.evidence.evidence_s:.1f} s of evidence."
+                f"over {verdict.evidence_s:.1f} s of evidence."
             ),
             segments=(Segment(verdict.modality, verdict.track_id, opened.since_s, opened.until_s, opened.peak_p_fake),),
             heatmap=watched.heatmap,

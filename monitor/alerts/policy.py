@@ -4,27 +4,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from monitor.alerts.calibration import Calibration, Logistic, ModalityCalibration
+from monitor.alerts.calibration import Calibration, ModalityCalibration
 from monitor.media import MODALITIES, Modality
 
 TOLERANCE_S = 1e-6  # spans are added up
+EVEN = 0.5  # "genuine" never stands beside a p_fake of this or more
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """One modality's rules.
 
-    `min_evidence_s`: less judged media than this is `too_short`. `mature_s`: from here a running stream may be called fake.
-    `half_life_s`: judged media after which old evidence counts half. `stale_s`: without new evidence for this long, the
-    verdict is withdrawn. `hold_s`: an incident closes when the evidence stayed below `threshold` − 0.1 this long;
-    `cooldown_s`: after that, no new one opens for this long. `update_every_s`: an open incident reports again.
+    `threshold`: p_fake from which it is called fake; `suspicious`: below it is called genuine. `correlation`, `spread`, `stretch_s`: what
+    the sequential test takes for granted (see `alerts.stretches`). `min_evidence_s`: less judged media than this is `too_short`.
+    `mature_s`: a stretch of a running stream may be called fake from this age on. `stale_s`: without new evidence for this long, the
+    verdict is withdrawn. `hold_s`: an incident closes when p_fake stayed below `suspicious` this long; `cooldown_s`: after that, no new
+    one opens for this long. `update_every_s`: an open incident reports again.
     """
 
     threshold: float
-    suspicious: float
+    suspicious: float = EVEN
+    correlation: float = 0.5
+    spread: float = 2.5
+    stretch_s: float = 60.0
     min_evidence_s: float = 1.0
     mature_s: float = 2.4
-    half_life_s: float = 3.0
     stale_s: float = 6.0
     hold_s: float = 2.4
     cooldown_s: float = 3.0
@@ -44,7 +48,7 @@ class Policies:
     audio: Policy
     video: Policy
     sync: Policy
-    sync_fusion: Logistic
+    sync_calibration: ModalityCalibration
 
     def of(self, modality: Modality) -> Policy:
         return {"audio": self.audio, "video": self.video, "sync": self.sync}[modality]
@@ -58,11 +62,11 @@ class Policies:
             changes = {name: value for name, value in (overrides or {}).get(modality, {}).items() if value is not None}
             threshold = changes.get("threshold", policy.threshold)
             policies[modality] = replace(policy, **{"suspicious": min(policy.suspicious, threshold), **changes})
-        return cls(**policies, sync_fusion=calibration.sync.fusions[0])
+        return cls(**policies, sync_calibration=calibration.sync)
 
 
 def _default(modality: Modality, calibration: ModalityCalibration) -> Policy:
-    policy = Policy(calibration.threshold, calibration.suspicious)
+    policy = Policy(calibration.threshold, min(calibration.suspicious, EVEN), calibration.correlation, calibration.spread)
     if modality == "sync":  # one window of lips says little: gather longer
-        return replace(policy, mature_s=4.8, half_life_s=8.0, hold_s=4.8, min_evidence_s=1.8)
+        return replace(policy, mature_s=4.8, hold_s=4.8, min_evidence_s=1.8)
     return policy

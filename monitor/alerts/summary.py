@@ -19,8 +19,8 @@ REASONS_BY_WEIGHT: tuple[Reason, ...] = (
 class Summary:
     """Add every Score, Verdict and Alert of one recording; read the rest when it is over.
 
-    A modality's `p_fake` is its highest mature one (the last one when none matured), over all faces. Coverage counts the
-    seconds in which any face or the voice was judged.
+    A face's or the voice's `p_fake` is the highest one at which it was called fake, else the last one; a modality's is that of its most
+    suspicious face. Coverage counts the seconds in which any face or the voice was judged.
     """
 
     def __init__(self, policies: Policies) -> None:
@@ -50,10 +50,8 @@ class Summary:
 
     def event(self, event: Verdict | Alert) -> None:
         match event:
-            case Verdict() if event.p_fake is not None and event.reason is None:
-                self._keep(event)
             case Verdict() if event.p_fake is not None:
-                self._final.setdefault((event.modality, event.track_id), event)
+                self._keep(event)
             case Alert(kind="closed"):
                 self.segments.extend(event.segments)
 
@@ -67,7 +65,7 @@ class Summary:
             met = set(self._reasons[modality])
             reason: Reason = next((reason for reason in REASONS_BY_WEIGHT if reason in met), "too_short")
             return Verdict(modality, None, self._until_s, "insufficient", reason, None, coverage, policy.threshold)
-        top = max(kept, key=lambda verdict: verdict.p_fake or 0.0)
+        top = max(kept, key=lambda verdict: (verdict.reason is None, verdict.p_fake or 0.0))
         return Verdict(modality, top.track_id, top.time_s, top.state, top.reason, top.p_fake, coverage, policy.threshold, top.offset_ms)
 
     @property
@@ -80,13 +78,8 @@ class Summary:
 
     def _keep(self, verdict: Verdict) -> None:
         key = (verdict.modality, verdict.track_id)
-        policy = self._policies.of(verdict.modality)
         before = self._final.get(key)
-        if (
-            before is None
-            or not policy.is_mature(before.evidence_s)
-            or (policy.is_mature(verdict.evidence_s) and (verdict.p_fake or 0.0) > (before.p_fake or 0.0))
-        ):
+        if before is None or _weight(verdict) >= _weight(before):
             self._final[key] = verdict
 
     def _follow(self, track_id: int, score: Score) -> None:
@@ -99,3 +92,10 @@ class Summary:
         old_s, new_s = known.end_s - known.start_s, score.end_s - score.start_s
         mean = [(old * old_s + new * new_s) / max(old_s + new_s, 1e-6) for old, new in zip(known.box_xyxy, box, strict=True)]
         self._tracks[track_id] = Track(track_id, known.start_s, score.end_s, (mean[0], mean[1], mean[2], mean[3]))
+
+
+def _weight(verdict: Verdict) -> tuple[int, float]:
+    """What is called fake weighs more than what was judged, that more than what was too short; of two fakes the surer one."""
+    if verdict.state == "fake":
+        return 2, verdict.p_fake or 0.0
+    return int(verdict.reason is None), 0.0

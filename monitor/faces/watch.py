@@ -187,4 +187,5 @@ def _view(frame: VideoFrame, track_id: int, face: Detection, reason: Reason | No
         box,
         face_rgb=face_crop(frame.rgb, face.landmarks_xy) if with_face else None,
         mouth_gray=mouth_crop(frame.rgb, face.landmarks_xy),
+        side_px=min(x1 - x0, y1 - y0),
     )

@@ -7,23 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alerts.calibration import Calibration
+from monitor.alerts.calibration import Calibration, ModalityCalibration
 from monitor.alerts.sync import similarity_curve
 from monitor.inference import inputs
+from monitor.inference.quality import face_quality, voice_quality
 from monitor.inference.session import Arrays
-from monitor.media import FaceView, Heatmap, Reason, Score, Window
+from monitor.media import FaceView, Heatmap, Moment, Reason, Score, Window
 
 RunModel = Callable[[Arrays], Awaitable[dict[str, NDArray[np.float32]]]]
 NO_FACE_REASONS: tuple[Reason, ...] = ("face_blurred", "face_too_small")
+TOO_POOR: dict[str, Reason] = {"face_px": "face_too_small", "face_sharpness": "face_blurred", "snr_db": "no_speech"}
 
 
 @dataclass(frozen=True, slots=True)
 class FaceEvidence:
-    """What the models say of one face in one window, before calibration."""
+    """What the models say of one face in one window, before calibration. `moments`: (time in s, face net's logit) of each crop."""
 
     track_id: int
     box_xyxy: tuple[float, float, float, float]
     features: dict[str, float]
+    moments: tuple[tuple[float, float], ...] = ()
     heatmap: Heatmap | None = None
     curve: NDArray[np.float32] | None = None
     curve_reason: Reason | None = None
@@ -31,7 +34,7 @@ class FaceEvidence:
 
 @dataclass(frozen=True, slots=True)
 class WindowEvidence:
-    """Raw model outputs of one window: `voice` features by name, one entry per face. Calibration is fitted on exactly these."""
+    """Raw model outputs and qualities of one window, by name: of the voice, and of each face. Calibration is fitted on exactly these."""
 
     voice: dict[str, float]
     faces: tuple[FaceEvidence, ...]
@@ -47,38 +50,34 @@ class Detectors:
         self._calibration = calibration
 
     async def judge(self, window: Window) -> list[Score]:
-        """One Score for audio, one per face for video, one for sync; each judged or with the reason why not."""
+        """A Score for audio, one per face for video, one for sync where lips are due; each judged or with the reason why not."""
         evidence = await self.look(window)
-        return [self._audio_score(window, evidence), *self._video_scores(window, evidence), self._sync_score(window, evidence)]
+        sync = self._sync_score(window, evidence)
+        return [self._audio_score(window, evidence), *self._video_scores(window, evidence), *([] if sync is None else [sync])]
 
     async def look(self, window: Window) -> WindowEvidence:
         """Run the models on whatever this window has of voice and faces."""
         hears = inputs.why_no_voice(window) is None
-        crops = inputs.faces_of(window)
-        found = await asyncio.gather(*(self._look_at(window, track_id, crops.get(track_id, []), hears) for track_id in _tracks(window)))
+        found = await asyncio.gather(*(self._look_at(window, track_id, hears) for track_id in _tracks(window)))
         faces = tuple(face for face in found if face is not None)
         voice: dict[str, float] = {}
         if hears:
-            voice["voice"] = float((await self._voice({"log_spectrum": inputs.voice_of(window)}))["logit"][0])
+            spectrum = inputs.voice_of(window)
+            voice["voice"] = float((await self._voice({"log_spectrum": spectrum}))["logit"][0])
+            voice |= voice_quality(window, spectrum)
             heard_with = [face.features.pop("av_audio") for face in faces if "av_audio" in face.features]
-            voice["av_audio"] = float(np.mean(heard_with)) if heard_with else await self._heard_alone(window)
+            if heard_with:
+                voice["av_audio"] = float(np.mean(heard_with))
+            elif inputs.lips_are_due(window):
+                voice["av_audio"] = await self._heard_alone(window)
         return WindowEvidence(voice, faces)
 
-    async def _look_at(
-        self, window: Window, track_id: int, crops: list[tuple[float, NDArray[np.uint8]]], hears: bool
-    ) -> FaceEvidence | None:
-        features: dict[str, float] = {}
-        heatmap: Heatmap | None = None
+    async def _look_at(self, window: Window, track_id: int, hears: bool) -> FaceEvidence | None:
+        views = inputs.looked_at(window, track_id)
+        features, moments, heatmap = await self._look_at_face(views)
         curve: NDArray[np.float32] | None = None
         curve_reason: Reason | None = None
-        if crops:
-            faces = np.stack([rgb for _, rgb in crops]).astype(np.float32).transpose(0, 3, 1, 2)
-            outputs = await self._face({"face": np.ascontiguousarray(faces)})
-            features["face"] = float(outputs["logit"].mean())
-            worst = int(outputs["logit"].argmax())
-            probability = 1.0 / (1.0 + np.exp(-np.clip(outputs["map_logits"][worst], -30, 30)))
-            heatmap = Heatmap(crops[worst][0], probability.astype(np.float32), crops[worst][1])
-        mouths = inputs.mouths_of(window, track_id)
+        mouths = inputs.mouths_of(window, track_id) if inputs.lips_are_due(window) else None
         if mouths is not None:
             lips, known = mouths
             outputs = await self._audio_visual(_both(window, lips, hears))
@@ -90,7 +89,22 @@ class Detectors:
                 curve_reason = None if inputs.lips_move(lips) else "not_speaking"
         if not features:
             return None
-        return FaceEvidence(track_id, _mean_box(window, track_id), features, heatmap, curve, curve_reason)
+        return FaceEvidence(track_id, _mean_box(window, track_id), features, moments, heatmap, curve, curve_reason)
+
+    async def _look_at_face(
+        self, views: list[tuple[float, FaceView]]
+    ) -> tuple[dict[str, float], tuple[tuple[float, float], ...], Heatmap | None]:
+        """Mean logit and qualities by name, the logit of each crop, and the map of the most suspicious one."""
+        crops = [view.face_rgb for _, view in views if view.face_rgb is not None]
+        if not crops:
+            return {}, (), None
+        faces = np.stack(crops).astype(np.float32).transpose(0, 3, 1, 2)
+        outputs = await self._face({"face": np.ascontiguousarray(faces)})
+        worst = int(outputs["logit"].argmax())
+        probability = 1.0 / (1.0 + np.exp(-np.clip(outputs["map_logits"][worst], -30, 30)))
+        heatmap = Heatmap(views[worst][0], probability.astype(np.float32), crops[worst])
+        moments = tuple((time_s, float(logit)) for (time_s, _), logit in zip(views, outputs["logit"], strict=True))
+        return {"face": float(outputs["logit"].mean()), **face_quality([view for _, view in views])}, moments, heatmap
 
     async def _heard_alone(self, window: Window) -> float:
         steps = int((window.end_s - window.start_s) * inputs.MOUTH_RATE_HZ + 1e-6)
@@ -98,22 +112,24 @@ class Detectors:
         return float(outputs["logits"][0, 1])
 
     def _audio_score(self, window: Window, evidence: WindowEvidence) -> Score:
-        reason = inputs.why_no_voice(window)
+        reason = inputs.why_no_voice(window) or _too_poor(self._calibrated.audio, evidence.voice)
         logit = self._calibrated.audio.logit(evidence.voice) if reason is None else None
         return Score("audio", None, window.fresh_from_s, window.end_s, logit, reason)
 
     def _video_scores(self, window: Window, evidence: WindowEvidence) -> list[Score]:
-        scores = []
+        calibrated, span = self._calibrated.video, (window.fresh_from_s, window.end_s)
+        scores, poor = [], []
         for face in evidence.faces:
-            logit = self._calibrated.video.logit(face.features)
-            if logit is not None:
-                scores.append(
-                    Score("video", face.track_id, window.fresh_from_s, window.end_s, logit, None, face.box_xyxy, heatmap=face.heatmap)
-                )
-        return scores or [Score("video", None, window.fresh_from_s, window.end_s, None, _why_no_face(window))]
+            reason = _too_poor(calibrated, face.features)
+            if reason is not None:
+                poor.append(reason)
+            elif (logit := calibrated.logit(face.features)) is not None:
+                moments = tuple(Moment(time_s, calibrated.logit({**face.features, "face": raw}) or 0.0) for time_s, raw in face.moments)
+                scores.append(Score("video", face.track_id, *span, logit, None, face.box_xyxy, face.heatmap, moments=moments))
+        return scores or [Score("video", None, *span, None, poor[0] if poor else _why_no_face(window))]
 
-    def _sync_score(self, window: Window, evidence: WindowEvidence) -> Score:
-        """Of several faces the one whose lips fit the voice best is taken for the speaker."""
+    def _sync_score(self, window: Window, evidence: WindowEvidence) -> Score | None:
+        """Of several faces the one whose lips fit the voice best is taken for the speaker. None: nothing is due in this window."""
         curves = [face.curve for face in evidence.faces if face.curve is not None and face.curve_reason is None]
         reason: Reason | None = None
         if window.samples is None or not window.info.has_audio:
@@ -126,17 +142,25 @@ class Detectors:
             reason = _why_no_face(window)
         elif not evidence.voice:
             reason = "no_speech"
+        elif not inputs.lips_are_due(window):
+            return None
         elif not curves:
             reason = next((face.curve_reason for face in evidence.faces if face.curve_reason), "too_short")
         curve = max(curves, key=_highest) if curves and reason is None else None
         if reason is None and (curve is None or np.isnan(curve).all()):
             reason, curve = "too_short", None
-        return Score("sync", None, window.fresh_from_s, window.end_s, None, reason, sync_curve=curve)
+        from_s = window.fresh_from_s if curve is None else window.start_s
+        return Score("sync", None, from_s, window.end_s, None, reason, sync_curve=curve)
 
     @property
     def _calibrated(self) -> Calibration:
         assert self._calibration is not None, "only `look` works without a calibration"
         return self._calibration
+
+
+def _too_poor(calibration: ModalityCalibration, features: Mapping[str, float]) -> Reason | None:
+    """Why this window is poorer than anything that calibration saw."""
+    return next((TOO_POOR[name] for name in calibration.poorer_than_seen(features) if name in TOO_POOR), None)
 
 
 def _both(window: Window, lips: NDArray[np.float32], hears: bool, *, sees: bool = True) -> dict[str, NDArray[np.float32]]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.media import AUDIO_RATE_HZ, Reason, Window
+from monitor.media import AUDIO_RATE_HZ, FaceView, Reason, Window
 from monitor.speech.features import fixed_rms, log_mel, voice_input
 
 MOUTH_RATE_HZ = 25
@@ -11,6 +11,8 @@ MIN_SPEECH_S = 0.6  # in the window, and a third of it in its fresh part
 MIN_MOUTH_STEPS = 20
 MAX_MOUTH_GAP_S = 0.1
 STILL_LIPS = 1.2  # mean change of a mouth crop per picture, in grey levels of 255, below which nobody talks
+CROP_EVERY_S = 0.4  # of five looks a second every second one is judged
+LIPS_EVERY_S = 2.4
 Floats = NDArray[np.float32]
 
 
@@ -77,12 +79,25 @@ def speaking_steps(window: Window, steps: int) -> NDArray[np.bool_]:
     return np.asarray(marks.reshape(steps, 2).any(1), np.bool_)
 
 
-def faces_of(window: Window) -> dict[int, list[tuple[float, NDArray[np.uint8]]]]:
-    """Face crops of the fresh part by track: (time in s, uint8 [128, 128, 3])."""
-    crops: dict[int, list[tuple[float, NDArray[np.uint8]]]] = {}
-    for frame in window.frames:
-        if frame.time_s >= window.fresh_from_s:
-            for face in frame.faces:
-                if face.face_rgb is not None and face.reason is None:
-                    crops.setdefault(face.track_id, []).append((frame.time_s, face.face_rgb))
-    return crops
+def looked_at(window: Window, track_id: int) -> list[tuple[float, FaceView]]:
+    """The looked-at pictures of one face in the fresh part, (time in s, view with a crop), thinned evenly to one in `CROP_EVERY_S`."""
+    seen = [
+        (frame.time_s, face)
+        for frame in window.frames
+        if frame.time_s >= window.fresh_from_s
+        for face in frame.faces
+        if face.track_id == track_id and face.face_rgb is not None and face.reason is None
+    ]
+    wanted = max(1, round((window.end_s - window.fresh_from_s) / CROP_EVERY_S))
+    if len(seen) <= wanted:
+        return seen
+    return [seen[int((index + 0.5) * len(seen) / wanted)] for index in range(wanted)]
+
+
+def lips_are_due(window: Window) -> bool:
+    """Whether lips and voice are to be compared in this window: in every second one, so that half-overlapping windows never show the
+    lip–voice net the same lips twice. Of windows that end 1.2 s apart exactly one in two holds a multiple of 2.4 s in its fresh part.
+    """
+    if window.fresh_from_s <= window.start_s + 1e-6:
+        return True
+    return int((window.end_s + 1e-6) / LIPS_EVERY_S) > int((window.fresh_from_s + 1e-6) / LIPS_EVERY_S)

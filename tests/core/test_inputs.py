@@ -46,8 +46,21 @@ def test_too_few_mouths_are_none(times) -> None:
 def test_only_fresh_unrefused_faces_are_judged() -> None:
     frames = [*seen([0.5], 0, face=True), *seen([1.5], 0, face=True), *seen([1.6], 1, face=True)]
     frames.append(FrameFaces(1.8, (FaceView(2, BOX, None, None, "face_blurred"),)))
-    crops = inputs.faces_of(window(frames, fresh_from_s=1.2))
-    assert {track: [t for t, _ in found] for track, found in crops.items()} == {0: [1.5], 1: [1.6]}
+    late = window(frames, fresh_from_s=1.2)
+    assert {track: [time_s for time_s, _ in inputs.looked_at(late, track)] for track in range(3)} == {0: [1.5], 1: [1.6], 2: []}
+
+
+def test_of_five_looks_a_second_half_are_judged_evenly_spread() -> None:
+    views = inputs.looked_at(window(seen(np.arange(0, 2.4, 0.2), face=True)), 0)
+    assert np.allclose([time_s for time_s, _ in views], np.arange(0.2, 2.4, 0.4))
+
+
+@pytest.mark.parametrize("origin_s", [0.0, 0.5, 1.2, 7.77])
+def test_lips_are_due_in_every_second_window(origin_s: float) -> None:
+    ends_s = [origin_s + 2.4 + 1.2 * index for index in range(1, 9)]
+    due = [inputs.lips_are_due(window(start_s=end_s - 2.4, end_s=end_s, fresh_from_s=end_s - 1.2)) for end_s in ends_s]
+    assert due in ([True, False] * 4, [False, True] * 4)
+    assert inputs.lips_are_due(window(start_s=origin_s, end_s=origin_s + 2.4, fresh_from_s=origin_s)), "the first one always"
 
 
 def test_why_a_voice_is_not_judged() -> None:

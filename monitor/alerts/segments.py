@@ -1,0 +1,28 @@
+"""The exact edge of a stretch, from the moments (a face crop every 0.4 s, say) around where the sequential test put it. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from monitor.media import Moment
+
+REACH_S = 1.3  # windows are 1.2 s apart
+
+
+def edge(moments: Sequence[Moment], near_s: float, *, rising: bool) -> float:
+    """Where log-odds step up (`rising`) or down, within `REACH_S` of `near_s`: the split that leaves the least squared error around the two
+    levels beside it. `near_s` itself where no moments stand on both sides of it, or none steps that way.
+    """
+    beside = [moment for moment in moments if abs(moment.time_s - near_s) <= 2 * REACH_S]
+    if not any(m.time_s < near_s for m in beside) or not any(m.time_s >= near_s for m in beside):
+        return near_s
+    times = np.array([moment.time_s for moment in beside])
+    values = np.array([moment.logit for moment in beside])
+    best, best_gain = near_s, 0.0
+    for split in range(1, len(times)):
+        at_s = float(times[split - 1] + times[split]) / 2
+        step = float(values[split:].mean() - values[:split].mean())
+        gain = step**2 * split * (len(times) - split)
+        if abs(at_s - near_s) <= REACH_S and (step > 0) == rising and gain > best_gain:
+            best, best_gain = at_s, gain
+    return best
