@@ -1,7 +1,7 @@
 """One WebRTC publisher (WHIP): an offer comes in, an answer goes out, sound and pictures follow on one clock.
 
 aiortc zeroes each track's timestamps by itself and keeps the sender reports for itself, so audio and video would look in step whatever
-they are. Two private places are therefore touched, in `_listen_to_reports` only (hence aiortc's upper bound in pyproject.toml).
+they are. One private place is therefore touched in `_listen_to_reports`, and the others in `sources.receiving`.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from monitor.clock import StreamClock
 from monitor.errors import SourceError
 from monitor.media import MediaInfo, MediaItem, SyncSource, VideoFrame
 from monitor.sources.pictures import upright_rgb
+from monitor.sources.receiving import Reception
 from monitor.sources.sound import SoundTrack
 
 NTP_UNITS_PER_S = 1 << 32
@@ -33,6 +34,13 @@ KEYFRAME_PATIENCE_S = 1.0
 CHECK_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    time_s: float
+    frame: av.VideoFrame
+    concealed: bool
+
+
 @dataclass(slots=True)
 class _Watched:
     """A track of the peer that is listened to or looked at."""
@@ -40,6 +48,7 @@ class _Watched:
     kind: str
     receiver: RTCRtpReceiver
     rate_hz: int
+    reception: Reception
     newest_s: float | None = None  # loop time of the newest decoded frame
 
 
@@ -60,22 +69,10 @@ def _accept_every_h264() -> None:
 _accept_every_h264()
 
 
-class _WholeTimestamps:
-    """Stands in for aiortc's TimestampMapper, which subtracts the first timestamp and forgets it; this one only undoes the wraps."""
-
-    def __init__(self) -> None:
-        self._newest: int | None = None
-
-    def map(self, timestamp: int) -> int:
-        newest = timestamp if self._newest is None else self._newest
-        self._newest = newest + (timestamp - newest + (1 << 31)) % (1 << 32) - (1 << 31)
-        return self._newest
-
-
 class WebRtcSource:
     """A peer that publishes to us. Call `answer` once, then `run`; `close` may come at any time and ends `run` quietly.
 
-    `dropped_frames` counts pictures that arrived faster than they could be converted.
+    `dropped_frames` counts pictures that arrived faster than they could be decoded or converted.
     """
 
     def __init__(self, ice_servers: Sequence[str] = (), *, connect_timeout_s: float = 20.0, frozen_timeout_s: float = 10.0) -> None:
@@ -88,11 +85,16 @@ class WebRtcSource:
         self._reported: SyncSource | None = None
         self._over = asyncio.Event()
         self._lost = False
-        self._pictures: Channel[tuple[float, av.VideoFrame]] = Channel(RAW_FRAMES, "drop_oldest")
+        self._pictures: Channel[_Decoded] = Channel(RAW_FRAMES, "drop_oldest")
 
     @property
     def dropped_frames(self) -> int:
-        return self._pictures.dropped
+        return self._pictures.dropped + sum(watched.reception.undecoded for watched in self._watched.values())
+
+    @property
+    def lost_packets(self) -> dict[str, int]:
+        """RTP packets that never came in time, by "audio" and "video"."""
+        return {kind: watched.reception.lost for kind, watched in self._watched.items()}
 
     async def answer(self, offer_sdp: str) -> str:
         """The SDP answer with all our candidates. Raises SourceError when the offer cannot be used; the source is then closed."""
@@ -132,6 +134,8 @@ class WebRtcSource:
     async def close(self) -> None:
         """Says goodbye to the peer; safe to call more than once."""
         self._over.set()
+        for watched in self._watched.values():
+            watched.reception.close()
         await self._peer.close()
 
     def _choose_tracks(self, kinds: set[str]) -> None:
@@ -140,8 +144,8 @@ class WebRtcSource:
             if transceiver.kind in self._watched or transceiver.kind not in kinds or transceiver.receiver.track is None or not codecs:
                 transceiver.direction = "inactive"  # a second camera, or a track that the peer only wants to receive
                 continue
-            watched = _Watched(transceiver.kind, transceiver.receiver, codecs[0].clockRate)
-            self._watched[transceiver.kind] = watched
+            reception = Reception(transceiver.receiver, transceiver.kind)
+            self._watched[transceiver.kind] = _Watched(transceiver.kind, transceiver.receiver, codecs[0].clockRate, reception)
         self._clock = StreamClock({kind: watched.rate_hz for kind, watched in self._watched.items()})
         for watched in self._watched.values():
             self._listen_to_reports(watched)
@@ -157,7 +161,6 @@ class WebRtcSource:
             await pass_on(packet)
 
         receiver._handle_rtcp_packet = handle
-        receiver._RTCRtpReceiver__timestamp_mapper = _WholeTimestamps()
 
     async def _drain(self, watched: _Watched, out: Channel[MediaItem]) -> None:
         """Takes every frame at once: aiortc's own queue has no bound."""
@@ -170,11 +173,12 @@ class WebRtcSource:
                 if not isinstance(frame, av.VideoFrame | av.AudioFrame) or frame.pts is None or frame.time_base is None:
                     continue
                 rtp_timestamp = round(frame.pts * frame.time_base * watched.rate_hz)
-                time_s = self._clock.time_s(watched.kind, rtp_timestamp, watched.newest_s)
+                ssrc, damaged = watched.reception.mark(frame.pts)
+                time_s = self._clock.time_s(watched.kind, rtp_timestamp, watched.newest_s, ssrc=ssrc)
                 if self._clock.sync_source != self._reported:
                     self._report_sync(out)
                 if isinstance(frame, av.VideoFrame):
-                    self._pictures.put_nowait((time_s, frame))
+                    self._pictures.put_nowait(_Decoded(time_s, frame, damaged or bool(frame.is_corrupt)))
                 else:
                     for chunk in sound.add(time_s, frame):
                         out.put_nowait(chunk)
@@ -184,9 +188,9 @@ class WebRtcSource:
 
     async def _convert(self, converter: ThreadPoolExecutor, out: Channel[MediaItem]) -> None:
         loop = asyncio.get_running_loop()
-        async for time_s, frame in self._pictures:
-            rgb = await loop.run_in_executor(converter, upright_rgb, frame)
-            out.put_nowait(VideoFrame(time_s, rgb, bool(frame.is_corrupt)))
+        async for picture in self._pictures:
+            rgb = await loop.run_in_executor(converter, upright_rgb, picture.frame)
+            out.put_nowait(VideoFrame(picture.time_s, rgb, picture.concealed))
 
     async def _supervise(self, drains: list[asyncio.Task[None]]) -> None:
         """Until the peer ends; raises SourceError when it fell silent. Asks for a key frame while pictures cannot be decoded."""

@@ -4,106 +4,17 @@ import asyncio
 import contextlib
 import re
 import threading
-from fractions import Fraction
 from itertools import pairwise
 
-import av
 import numpy as np
 import pytest
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection
 
-from monitor.channel import Channel
 from monitor.errors import SourceError
-from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.media import AudioChunk, MediaInfo, VideoFrame
 from monitor.sources.webrtc import WebRtcSource
-from tests.synth import bursts, picture, picture_events_s, sound_events_s
-
-EVENTS_S = tuple(float(second) for second in range(1, 30))
-
-
-class Camera(MediaStreamTrack):
-    """Pictures of what happens at `time() - start_s`, from `late_s` on; timestamps begin at 0 with the first picture."""
-
-    kind = "video"
-
-    def __init__(self, start_s: float, late_s: float = 0.0, size: tuple[int, int] = (160, 120), fps: int = 25) -> None:
-        super().__init__()
-        self.first_s, self.start_s, self.size, self.fps, self.count = start_s + late_s, start_s, size, fps, 0
-
-    async def recv(self) -> av.VideoFrame:
-        due_s = self.first_s + self.count / self.fps
-        await asyncio.sleep(due_s - asyncio.get_running_loop().time())
-        frame = av.VideoFrame.from_ndarray(picture(due_s - self.start_s, *self.size, EVENTS_S), format="rgb24").reformat(format="yuv420p")
-        frame.pts, frame.time_base = round(self.count / self.fps * 90_000), Fraction(1, 90_000)
-        self.count += 1
-        return frame
-
-
-class Microphone(MediaStreamTrack):
-    """What is heard at the same moments, 20 ms at a time."""
-
-    kind = "audio"
-
-    def __init__(self, start_s: float) -> None:
-        super().__init__()
-        self.start_s, self.count = start_s, 0
-        self.sound = bursts(30, 48_000, EVENTS_S)
-
-    async def recv(self) -> av.AudioFrame:
-        await asyncio.sleep(self.start_s + self.count * 0.02 - asyncio.get_running_loop().time())
-        part = (self.sound[self.count * 960 : (self.count + 1) * 960] * 32_767).astype(np.int16)[None]
-        frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 48_000, self.count * 960, Fraction(1, 48_000)
-        self.count += 1
-        return frame
-
-
-async def publish(*tracks: MediaStreamTrack, codec: str | None = None) -> tuple[RTCPeerConnection, WebRtcSource]:
-    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    for track in tracks:
-        peer.addTrack(track)
-    if codec:
-        video = next(transceiver for transceiver in peer.getTransceivers() if transceiver.kind == "video")
-        capabilities = RTCRtpSender.getCapabilities("video").codecs
-        video.setCodecPreferences([capability for capability in capabilities if capability.mimeType == f"video/{codec}"])
-    await peer.setLocalDescription(await peer.createOffer())
-    source = WebRtcSource()
-    answer = await source.answer(peer.localDescription.sdp)
-    await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-    return peer, source
-
-
-class Listener:
-    """Runs a source and keeps what it gives, in arrival order."""
-
-    def __init__(self, source: WebRtcSource) -> None:
-        self.items: list[MediaItem] = []
-        self.channel: Channel[MediaItem] = Channel(64, "drop_oldest", lambda item: isinstance(item, VideoFrame))
-        self.running = asyncio.create_task(self._run(source))
-        self.reading = asyncio.create_task(self._read())
-
-    async def _run(self, source: WebRtcSource) -> None:
-        try:
-            await source.run(self.channel)
-        finally:
-            self.channel.close()
-
-    async def _read(self) -> None:
-        async for item in self.channel:
-            self.items.append(item)
-
-    def of(self, kind: type, since: int = 0) -> list:
-        return [item for item in self.items[since:] if isinstance(item, kind)]
-
-    async def until(self, condition, seconds: float = 15) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition() and not self.reading.done():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-
-    async def end(self) -> None:
-        async with asyncio.timeout(10):
-            await self.running
-            await self.reading
+from tests.media.publisher import Camera, Listener, Lossy, Microphone, publish
+from tests.synth import picture_events_s, sound_events_s
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +48,35 @@ async def test_offset_of_late_video_is_recovered_after_sender_reports(codec, lat
     print("offsets", codec, late_s, [round(offset, 3) for offset in offsets])
     assert np.median(offsets) == pytest.approx(0, abs=0.04)
     assert listener.of(VideoFrame)[0].rgb.shape == (120, 160, 3)
+
+
+def longest_stall_s(listener: Listener, kind: type, since_s: float) -> float:
+    arrived_s = [at_s for item, at_s in zip(listener.items, listener.arrived_s, strict=True) if isinstance(item, kind) and at_s > since_s]
+    return max(later - earlier for earlier, later in pairwise(arrived_s))
+
+
+@pytest.mark.parametrize(("codec", "repair"), [("VP8", True), ("VP8", False), ("H264", False)])
+async def test_five_percent_loss_never_stalls_a_call(codec, repair):
+    """Beside a call without loss, so that a busy machine is not taken for the network."""
+    loop = asyncio.get_running_loop()
+    start_s = loop.time() + 0.3
+    calls = [await publish(Microphone(start_s), Camera(start_s, size=(240, 136), grain=6), codec=codec) for _ in range(2)]
+    Lossy(calls[0][0], 0.05, repair=repair)
+    listeners = [Listener(source) for _, source in calls]
+    for listener in listeners:
+        await listener.until(lambda listener=listener: len(listener.of(VideoFrame)) >= 10)
+    since_s = loop.time()
+    await asyncio.sleep(5)
+    stalls_s = [[longest_stall_s(listener, kind, since_s) for kind in (VideoFrame, AudioChunk)] for listener in listeners]
+    for (peer, _), listener in zip(calls, listeners, strict=True):
+        await peer.close()
+        await listener.end()
+    concealed = [frame.concealed for frame in listeners[0].of(VideoFrame)]
+    lost = [source.lost_packets for _, source in calls]
+    print(codec, repair, np.round(stalls_s, 2), len(concealed), sum(concealed), lost)
+    assert max(stalls_s[0]) < 0.5 + max(stalls_s[1])
+    assert lost[0]["audio"] > lost[1]["audio"]
+    assert repair or sum(earlier and not later for earlier, later in pairwise(concealed)) >= 1
 
 
 async def test_sound_alone_has_no_gaps():
