@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 FACE_PX = 128
 MOUTH_PX = 64
 TILE_PX = 16
-# Where eyes, nose and mouth corners land in a unit square (the usual 5-point template of face recognition).
+# Where eyes, nose and mouth corners land in a unit square (the usual 5-point template of face recognition), and in each crop, of side 1.
 _TEMPLATE = np.array([[0.3415, 0.4056], [0.6565, 0.4047], [0.5001, 0.5609], [0.3708, 0.7235], [0.6320, 0.7227]], np.float32)
-_FACE_POINTS = _TEMPLATE - [0.0, 0.02]
-_MOUTH_POINTS = (_TEMPLATE - [0.5, 0.73]) * 1.75 + [0.5, 0.5]
+FACE_POINTS = _TEMPLATE - [0.0, 0.02]
+MOUTH_POINTS = (_TEMPLATE - [0.5, 0.73]) * 1.75 + [0.5, 0.5]
 Image = NDArray[np.uint8]
 
 
@@ -19,12 +19,12 @@ def face_crop(rgb: Image, landmarks_xy: NDArray[np.float32], margin_px: int = 0)
 
     `margin_px` adds that much of the surroundings at every side (training cuts its jittered 128 px out of such a wider picture).
     """
-    return _warp(rgb, landmarks_xy, _FACE_POINTS * FACE_PX + margin_px, FACE_PX + 2 * margin_px)
+    return _warp(rgb, landmarks_xy, FACE_POINTS * FACE_PX + margin_px, FACE_PX + 2 * margin_px)
 
 
 def mouth_crop(rgb: Image, landmarks_xy: NDArray[np.float32]) -> Image:
     """Upright lower face around the lips, gray uint8 [64, 64]."""
-    return cv2.cvtColor(_warp(rgb, landmarks_xy, _MOUTH_POINTS * MOUTH_PX, MOUTH_PX), cv2.COLOR_RGB2GRAY).astype(np.uint8)
+    return cv2.cvtColor(_warp(rgb, landmarks_xy, MOUTH_POINTS * MOUTH_PX, MOUTH_PX), cv2.COLOR_RGB2GRAY).astype(np.uint8)
 
 
 def _warp(rgb: Image, landmarks_xy: NDArray[np.float32], target_xy: NDArray[np.floating], size: int) -> Image:

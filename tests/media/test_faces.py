@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
-from monitor.faces.crop import _FACE_POINTS, _MOUTH_POINTS, face_crop, mouth_crop, similarity
+from monitor.faces.crop import FACE_POINTS, MOUTH_POINTS, face_crop, mouth_crop, similarity
 from monitor.faces.detect import FaceDetector, decode, letterbox
 from monitor.faces.quality import refusal, sharpness
 from monitor.faces.track import Tracker
@@ -315,7 +315,7 @@ def test_crops_of_any_size_sit_where_the_landmarks_say(side: int, angle: float) 
     ramp = np.ascontiguousarray(np.broadcast_to((np.arange(640) * 0.4)[None, :, None], (480, 640, 3)).round().astype(np.uint8))
     turn = np.array([[np.cos(np.radians(angle)), -np.sin(np.radians(angle))], [np.sin(np.radians(angle)), np.cos(np.radians(angle))]])
     landmarks = ((PATTERN - 0.5) @ turn.T * side + [320, 240]).astype(np.float32)
-    for crop, points, size in ((face_crop, _FACE_POINTS, 128), (mouth_crop, _MOUTH_POINTS, 64)):
+    for crop, points, size in ((face_crop, FACE_POINTS, 128), (mouth_crop, MOUTH_POINTS, 64)):
         matrix = np.linalg.inv(similarity(landmarks, points * size))
         rows, columns = np.mgrid[8 : size - 8, 8 : size - 8]
         x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2]
