@@ -85,7 +85,8 @@ class Detection:
 class FaceView:
     """One tracked face in one frame, cut out and aligned.
 
-    `face_rgb`: uint8 [128, 128, 3], only on frames that went through the detector, else None.
+    `face_rgb`: uint8 [128, 128, 3], only on frames that went through the detector, else None. `earlier_rgb`: the same place of the frame
+    before, at most 0.1 s earlier; None where there is no such frame.
     `mouth_gray`: uint8 [64, 64] on every frame. `reason` is set when this face must not be judged; crops are then None.
     `box_xyxy`: share (0..1) of frame width and height; `side_px`: the shorter side of that box in pixels of the frame, 0 when unknown.
     """
@@ -93,6 +94,7 @@ class FaceView:
     track_id: int
     box_xyxy: tuple[float, float, float, float]
     face_rgb: NDArray[np.uint8] | None = None
+    earlier_rgb: NDArray[np.uint8] | None = None
     mouth_gray: NDArray[np.uint8] | None = None
     reason: Reason | None = None
     side_px: float = 0.0

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from monitor.media import Detection, FaceView, FrameFaces, Reason, VideoFrame
 Detect = Callable[[NDArray[np.uint8]], list[Detection]]
 MAX_FACES = 6  # per frame, the largest; more cannot be judged in time
 MAX_RATE_HZ = 31.0  # lips need no more than 25 pictures a second
+MAX_EARLIER_S = 0.1  # between a looked-at frame and the one before, for what moves and flickers
 MAX_WAITING = 32  # frames that may wait for the next detection, whatever their times say
 CUT_MEAN_CHANGE = 20.0  # of 255, and
 CUT_UNLIKENESS = 0.42  # 1 − correlation: none of 32,500 neighbouring frames of the pool has both, 99 % of the joints of two clips do
@@ -118,13 +119,14 @@ class FaceWatcher:
         height = frame.rgb.shape[0]
         for (track_id, _), detection in zip(self._tracker.update(frame.time_s, [_shrink(d, height) for d in found]), found, strict=True):
             look.faces[track_id] = _Seen(detection, refusal(frame.rgb, detection, self._min_face_px, self._min_sharpness))
+        earlier = before[-1] if before and frame.time_s - before[-1].time_s <= MAX_EARLIER_S and not before[-1].concealed else None
         done = [self._between(waited, look) for waited in before]
-        done.append(FrameFaces(frame.time_s, tuple(_view(frame, i, s.detection, s.reason, with_face=True) for i, s in look.faces.items())))
+        done.append(FrameFaces(frame.time_s, tuple(_whole_view(frame, earlier, i, seen) for i, seen in look.faces.items())))
         self._last = look
         return done
 
     def _unchanged(self, concealed: VideoFrame) -> tuple[FaceView, ...]:
-        return tuple(_view(concealed, i, seen.detection, seen.reason, with_face=False) for i, seen in self._last.faces.items())
+        return tuple(_view(concealed, i, seen.detection, seen.reason) for i, seen in self._last.faces.items())
 
     def _between(self, frame: VideoFrame, after: _Look) -> FrameFaces:
         before = self._last
@@ -132,9 +134,7 @@ class FaceWatcher:
         return FrameFaces(
             frame.time_s,
             tuple(
-                _view(
-                    frame, i, _mix(before.faces[i].detection, end.detection, share), before.faces[i].reason or end.reason, with_face=False
-                )
+                _view(frame, i, _mix(before.faces[i].detection, end.detection, share), before.faces[i].reason or end.reason)
                 for i, end in after.faces.items()
                 if i in before.faces
             ),
@@ -176,16 +176,23 @@ def _mix(a: Detection, b: Detection, share: float) -> Detection:
     return Detection((x0, y0, x1, y1), landmarks.astype(np.float32), min(a.confidence, b.confidence))
 
 
-def _view(frame: VideoFrame, track_id: int, face: Detection, reason: Reason | None, *, with_face: bool) -> FaceView:
+def _view(frame: VideoFrame, track_id: int, face: Detection, reason: Reason | None) -> FaceView:
     height, width = frame.rgb.shape[:2]
     x0, y0, x1, y1 = face.box_xyxy
     box = (max(x0 / width, 0.0), max(y0 / height, 0.0), min(x1 / width, 1.0), min(y1 / height, 1.0))
     if reason is not None or frame.concealed:
         return FaceView(track_id, box, reason=reason)
-    return FaceView(
-        track_id,
-        box,
-        face_rgb=face_crop(frame.rgb, face.landmarks_xy) if with_face else None,
-        mouth_gray=mouth_crop(frame.rgb, face.landmarks_xy),
-        side_px=min(x1 - x0, y1 - y0),
+    return FaceView(track_id, box, mouth_gray=mouth_crop(frame.rgb, face.landmarks_xy), side_px=min(x1 - x0, y1 - y0))
+
+
+def _whole_view(frame: VideoFrame, earlier: VideoFrame | None, track_id: int, seen: _Seen) -> FaceView:
+    """With the whole face, now and a frame earlier at the same place."""
+    view = _view(frame, track_id, seen.detection, seen.reason)
+    if view.mouth_gray is None:
+        return view
+    landmarks = seen.detection.landmarks_xy
+    return replace(
+        view,
+        face_rgb=face_crop(frame.rgb, landmarks),
+        earlier_rgb=None if earlier is None else face_crop(earlier.rgb, landmarks),
     )

@@ -69,6 +69,21 @@ def test_frames_between_two_detections_move_in_a_straight_line() -> None:
         assert (view.face_rgb is not None) == (frame.time_s in stage.looked)
 
 
+@pytest.mark.parametrize(("rate_hz", "has_earlier"), [(25, True), (12, True), (5, False)])
+def test_a_looked_at_face_comes_with_the_same_place_of_the_frame_before(rate_hz: float, has_earlier: bool) -> None:
+    stage = Stage(lambda t: [face(100 + 100 * t, 80, 120)])
+    frames = [stage.frame(t, background=GRAIN // 2 + np.uint8(index)) for index, t in enumerate(times(rate_hz, 2))]
+    looked = [
+        (i, frame.faces[0]) for i, frame in enumerate(watch(FaceWatcher(stage.detect), frames)) if frame.faces[0].face_rgb is not None
+    ]
+    assert looked[0][1].earlier_rgb is None, "nothing came before"
+    for index, view in looked[1:]:
+        assert (view.earlier_rgb is not None) == has_earlier
+        if view.earlier_rgb is not None:
+            landmarks = face(100 + 100 * frames[index].time_s, 80, 120).landmarks_xy
+            assert np.array_equal(view.earlier_rgb, face_crop(frames[index - 1].rgb, landmarks))
+
+
 def test_nothing_waits_longer_than_one_detection_interval() -> None:
     stage = Stage(lambda t: [face(100, 80, 100)])
     watcher = FaceWatcher(stage.detect, detect_hz=5)
