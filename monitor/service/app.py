@@ -18,8 +18,7 @@ from monitor.sinks.live import Live
 from monitor.sinks.log import IncidentLog
 from monitor.sinks.metrics import Metrics
 from monitor.sinks.records import Records
-from monitor.sources import Source
-from monitor.sources.container import ContainerSource
+from monitor.sources import Source, open_stream
 from monitor.sources.reconnect import Backoff
 
 logger = logging.getLogger("monitor.service")
@@ -72,8 +71,8 @@ class Service:
             await self._load_models()
             closing.push_async_callback(self._finish_streams)
             for stream in self.config.streams:
-                plan = Plan(stream.id, partial(open_source, stream), partial(self._waits_s, stream))
-                self.start(plan, kind="file" if stream.is_file else "rtsp", live=stream.realtime or not stream.is_file)
+                plan = Plan(stream.id, partial(open_stream, stream, self.config.ingest), partial(self._waits_s, stream))
+                self.start(plan, kind=stream.source, live=stream.realtime or not stream.is_file)
             self._all_tried = True
             await self.stopping.wait()
 
@@ -145,10 +144,6 @@ class Service:
 def policies_for(config: settings.Config, engine: Engine) -> Policies:
     """The calibrated policies with what the configuration changes in them."""
     return Policies.from_calibration(engine.calibration, {name: getattr(config.alerts, name).model_dump() for name in MODALITIES})
-
-
-def open_source(stream: settings.Stream) -> Source:
-    return ContainerSource(stream.address, live=not stream.is_file, realtime=stream.realtime, transport=stream.transport, loop=stream.loop)
 
 
 def log_event(stream: str, event: Event) -> None:

@@ -1,8 +1,10 @@
-"""Where media comes from. A source is anything with `run`; a new one is one file."""
+"""Where media comes from. A source is anything with `run`; a new one is one file here and one line in `config.SOURCES`."""
 
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
 from monitor.channel import Channel
+from monitor.config import SOURCES, Ingest, Stream
 from monitor.media import MediaItem
 
 
@@ -14,3 +16,9 @@ class Source(Protocol):
 
         Raises SourceError when the media cannot be opened or breaks off. Leaves nothing running when cancelled.
         """
+
+
+def open_stream(stream: Stream, ingest: Ingest) -> Source:
+    """What a configured stream asks for; nothing is opened before `run`."""
+    module = import_module(f"monitor.sources.{SOURCES[stream.source]}")
+    return cast(Source, module.open_stream(stream, ingest))

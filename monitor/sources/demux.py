@@ -1,5 +1,6 @@
 """From an open container to frames and sound on its common clock. Runs in the source's worker thread."""
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,8 +14,12 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from monitor.config import Ingest
+from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, MediaItem, SyncSource, VideoFrame
 from monitor.sources.clocks import CameraClock, FileClock
+from monitor.sources.limits import Rates
+from monitor.sources.opening import explain_live
 from monitor.sources.pictures import upright_rgb
 from monitor.sources.sound import SoundTrack
 
@@ -27,8 +32,7 @@ MERGE_S = 2.0
 class Tracks:
     """The one audio and one video track that are listened to and looked at; cover art is no video."""
 
-    def __init__(self, container: InputContainer, *, low_delay: bool) -> None:
-        self.corrupt_frames = 0
+    def __init__(self, container: InputContainer, *, low_delay: bool, max_pixels: int = MOST_PIXELS) -> None:
         videos = [
             stream
             for stream in container.streams.video
@@ -41,16 +45,12 @@ class Tracks:
         for stream in (self.video, self.audio):
             if stream is not None:
                 stream.codec_context.thread_count = DECODER_THREADS
-                stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+                stream.codec_context.options = {"max_pixels": str(max_pixels)}
                 stream.codec_context.thread_type = "SLICE" if low_delay else "AUTO"
 
     @property
     def pixel_aspect(self) -> Fraction | None:
         return self.video.sample_aspect_ratio if self.video is not None else None
-
-    @property
-    def has_any(self) -> bool:
-        return self.video is not None or self.audio is not None
 
     def info(self, sync_source: SyncSource) -> MediaInfo:
         return MediaInfo(self.audio is not None, self.video is not None, sync_source)
@@ -60,32 +60,50 @@ class Tracks:
         return [stream for stream in (self.video, self.audio) if stream is not None]
 
 
-def read_items(container: InputContainer, tracks: Tracks, *, rtsp: bool) -> Iterator[list[MediaItem]]:
-    """Non-empty lists of items; a MediaInfo comes first. Ends with the media, raises FFmpeg's errors from reading (not decoding)."""
-    if not rtsp:
-        clock = FileClock(_origin_s(container, tracks))
-        yield [tracks.info(clock.sync_source)]
-        yield from _in_time_order(_decoded(_packets(container, tracks, forgiving=True), tracks, clock), both=len(tracks.chosen) == 2)
-        return
-    camera_clock = CameraClock({stream.type: 1 / float(stream.time_base) for stream in tracks.chosen if stream.time_base})
-    reported = camera_clock.sync_source
-    yield [tracks.info(reported)]
-    for item in _decoded(_packets(container, tracks, forgiving=False), tracks, camera_clock):
-        if camera_clock.sync_source != reported:
-            reported = camera_clock.sync_source
-            yield [tracks.info(reported)]
-        yield [item]
+def read_file(container: InputContainer, tracks: Tracks) -> Iterator[list[MediaItem]]:
+    """Non-empty lists of items; a MediaInfo comes first. A file that is cut or damaged ends where reading fails."""
+    clock = FileClock(_origin_s(container, tracks))
+    yield [tracks.info(clock.sync_source)]
+    yield from _in_time_order(_decoded(_packets_while_readable(container, tracks), tracks, clock), both=len(tracks.chosen) == 2)
 
 
-def _packets(container: InputContainer, tracks: Tracks, *, forgiving: bool) -> "Iterator[Packet[Any]]":
-    """`forgiving`: a file that is cut or damaged ends where reading fails."""
+def read_live(container: InputContainer, name: str, ingest: Ingest) -> Iterator[list[MediaItem]]:
+    """Like `read_file`, of a sender that may bring too much or break off: raises SourceError. Closes the container."""
+    rates = Rates(name, ingest)
+    with container:
+        tracks = Tracks(container, low_delay=True, max_pixels=ingest.max_pixels)
+        if not tracks.chosen:
+            raise SourceError(f"{name}: holds no sound and no pictures that can be decoded")
+        if tracks.video is not None:
+            rates.picture(tracks.video.codec_context.width, tracks.video.codec_context.height)
+        clock = CameraClock({stream.type: 1 / float(stream.time_base) for stream in tracks.chosen if stream.time_base})
+        reported = clock.sync_source
+        yield [tracks.info(reported)]
+        try:
+            for item in _decoded(_counted(container, tracks, rates), tracks, clock):
+                if isinstance(item, VideoFrame):
+                    rates.picture(item.rgb.shape[1], item.rgb.shape[0])
+                if clock.sync_source != reported:
+                    reported = clock.sync_source
+                    yield [tracks.info(reported)]
+                yield [item]
+        except (av.FFmpegError, OSError) as error:
+            raise explain_live(error, name, while_reading=True) from None
+
+
+def _counted(container: InputContainer, tracks: Tracks, rates: Rates) -> "Iterator[Packet[Any]]":
+    for packet in container.demux(*tracks.chosen):
+        rates.packet(packet.size, time.monotonic())
+        yield packet
+
+
+def _packets_while_readable(container: InputContainer, tracks: Tracks) -> "Iterator[Packet[Any]]":
     try:
         yield from container.demux(*tracks.chosen)
     except IndexError:
         return  # PyAV at the end of a file in which further tracks appeared on the way; ours have been flushed
     except (av.FFmpegError, OSError):
-        if not forgiving:
-            raise
+        return
 
 
 def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock | CameraClock) -> Iterator[VideoFrame | AudioChunk]:
@@ -106,7 +124,7 @@ def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock 
                     next_frame_s = time_s + frame_s
                     yield VideoFrame(time_s, upright_rgb(frame, tracks.pixel_aspect), bool(frame.is_corrupt))
         except (av.FFmpegError, ValueError):
-            tracks.corrupt_frames += 1
+            continue  # a packet that cannot be decoded is lost like one that never came
     yield from sound.flush()
 
 

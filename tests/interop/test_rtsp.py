@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from monitor.channel import Channel
+from monitor.config import Ingest
 from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
-from monitor.sources.container import ContainerSource
+from monitor.sources.rtsp import RtspSource
 from tests.synth import Recipe, picture_events_s, sound_events_s, write_media
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
@@ -42,7 +43,12 @@ def address(gstreamer_python, clip) -> Iterator[str]:
         yield address
 
 
-async def listen(source: ContainerSource, enough=lambda items: False, seconds: float = 25) -> list[MediaItem]:
+def camera(url: str, **settings) -> RtspSource:
+    keywords = {key: settings.pop(key) for key in ("transport", "find", "tls_verify") if key in settings}
+    return RtspSource(url, Ingest(allow_hosts=("localhost",), stall_s=0.5, **settings), **keywords)
+
+
+async def listen(source: RtspSource, enough=lambda items: False, seconds: float = 25) -> list[MediaItem]:
     """Items until `enough(items)`, the end, or an error, which is raised."""
     channel: Channel[MediaItem] = Channel(64, "drop_oldest", lambda item: isinstance(item, VideoFrame))
     items: list[MediaItem] = []
@@ -73,7 +79,7 @@ def of(items: list[MediaItem], kind: type) -> list:
 
 @pytest.mark.parametrize(("sound", "transport"), [("av", "tcp"), ("opus", "udp"), ("pcmu", "tcp"), ("pcmu", "udp")])
 async def test_both_tracks_on_one_clock(address, sound, transport):
-    source = ContainerSource(f"rtsp://{address}/{sound}", transport=transport)
+    source = camera(f"rtsp://{address}/{sound}", transport=transport)
     items = await listen(source, lambda items: isinstance(items[-1], AudioChunk) and items[-1].end_s > 6)
     assert of(items, MediaInfo) == [MediaInfo(True, True, "arrival"), MediaInfo(True, True, "sender_report")]
     seen, heard = picture_events_s(of(items, VideoFrame)), sound_events_s(of(items, AudioChunk))
@@ -84,14 +90,14 @@ async def test_both_tracks_on_one_clock(address, sound, transport):
 
 
 async def test_a_camera_without_sound(address):
-    items = await listen(ContainerSource(f"rtsp://{address}/camera"), lambda items: len(items) > 20)
+    items = await listen(camera(f"rtsp://{address}/camera"), lambda items: len(items) > 20)
     assert of(items, MediaInfo)[0].has_audio is False
     assert of(items, VideoFrame)[0].rgb.shape == (240, 320, 3)
 
 
 async def test_an_unknown_path_may_be_published_later(address):
     with pytest.raises(SourceError, match="no such stream") as caught:
-        await listen(ContainerSource(f"rtsp://viewer:s3cret@{address}/nothing"))
+        await listen(camera(f"rtsp://viewer:s3cret@{address}/nothing"))
     assert caught.value.retryable
     assert "s3cret" not in str(caught.value)
 
@@ -99,7 +105,7 @@ async def test_an_unknown_path_may_be_published_later(address):
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 async def test_a_frozen_camera_may_come_back(address, transport):
     with pytest.raises(SourceError, match="no media arrives") as caught:
-        await listen(ContainerSource(f"rtsp://{address}/freeze", transport=transport, read_timeout_s=2))
+        await listen(camera(f"rtsp://{address}/freeze", transport=transport, read_timeout_s=2))
     assert caught.value.retryable
 
 
@@ -113,17 +119,17 @@ async def test_a_killed_server_may_come_back(gstreamer_python, clip, transport):
             return False
 
         with pytest.raises(SourceError, match=r"ended|broke off|no media") as caught:
-            await listen(ContainerSource(f"rtsp://{address}/pcmu", transport=transport, read_timeout_s=2), kill_after_20)
+            await listen(camera(f"rtsp://{address}/pcmu", transport=transport, read_timeout_s=2), kill_after_20)
     assert caught.value.retryable
 
 
 async def test_a_wrong_password_stays_wrong_and_unsaid(gstreamer_python, clip):
     with serving(gstreamer_python, clip, "--login") as (_, address):
         with pytest.raises(SourceError, match="check user and password") as caught:
-            await listen(ContainerSource(f"rtsp://viewer:wr0ng@{address}/pcmu"))
+            await listen(camera(f"rtsp://viewer:wr0ng@{address}/pcmu"))
         assert not caught.value.retryable
         assert "wr0ng" not in str(caught.value)
-        assert len(await listen(ContainerSource(f"rtsp://viewer:s3cret@{address}/pcmu"), lambda items: len(items) > 9)) == 10
+        assert len(await listen(camera(f"rtsp://viewer:s3cret@{address}/pcmu"), lambda items: len(items) > 9)) == 10
 
 
 @contextlib.asynccontextmanager
@@ -146,14 +152,14 @@ async def silent_server() -> AsyncIterator[str]:
 async def test_a_server_that_accepts_and_says_nothing():
     async with silent_server() as address:
         with pytest.raises(SourceError, match="no answer in time") as caught:
-            await listen(ContainerSource(f"rtsp://{address}/a", open_timeout_s=1, read_timeout_s=1))
+            await listen(camera(f"rtsp://{address}/a", open_timeout_s=1, read_timeout_s=1))
     assert caught.value.retryable
 
 
 async def test_cancelling_while_nothing_comes_is_quick():
     loop = asyncio.get_running_loop()
     async with silent_server() as address:
-        task = asyncio.create_task(ContainerSource(f"rtsp://{address}/a", open_timeout_s=4).run(Channel(4, "wait")))
+        task = asyncio.create_task(camera(f"rtsp://{address}/a", open_timeout_s=4).run(Channel(4, "wait")))
         await asyncio.sleep(0.3)
         started_s = loop.time()
         task.cancel()
@@ -183,7 +189,7 @@ async def test_a_redirect_is_not_followed():
         port = inside.sockets[0].getsockname()[1]
         url = f"rtsp://viewer:s3cret@127.0.0.1:{front.sockets[0].getsockname()[1]}/a"
         with pytest.raises(SourceError, match="redirects to another address") as caught:
-            await listen(ContainerSource(url))
+            await listen(camera(url))
         await asyncio.sleep(0.1)
     assert not caught.value.retryable
     assert "s3cret" not in str(caught.value)

@@ -1,0 +1,181 @@
+"""The only way from FFmpeg to an RTSP server: a relay on loopback that connects to the pinned address and reads every answer.
+
+FFmpeg by itself looks names up again, follows a redirect to any host, and sends UDP to whatever `source=` the server names. Through the
+gate it knows no address but the gate's. What is lost: the request lines say 127.0.0.1 instead of the host's name; RTSP servers go by
+path. TLS is spoken here, with the host's name for SNI and certificate.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import quote
+
+from monitor.config import Ingest
+from monitor.errors import SourceError
+from monitor.sources.address import Pinned
+
+READ_BYTES = 1 << 16
+GOODBYE_S = 1.0  # a peer that does not close its side is left after this
+MOST_HEAD_BYTES = 8192
+_ANSWER = re.compile(rb"RTSP/1\.0 (\d{3})( [ -\xff]*)?")
+_REQUEST = re.compile(rb"(OPTIONS|GET_PARAMETER|SET_PARAMETER) [!-~]+ RTSP/1\.0")
+_FIELD = re.compile(rb"([A-Za-z0-9-]+)[ \t]*:[ \t]*([ -\xff\t]{0,2000})")
+
+
+class Answers:
+    """What a server sends, let through message by message (RFC 2326, interleaved frames too). Pure: bytes in, bytes out.
+
+    It is strict where FFmpeg is lenient, so that both see the same messages and none can hide inside another.
+    """
+
+    def __init__(self, name: str, address: str, ingest: Ingest) -> None:
+        self._name = name
+        self._address = address
+        self._ingest = ingest
+        self._held = bytearray()
+        self._owed = 0  # bytes of a frame or body that may still pass
+
+    def passed(self, data: bytes) -> bytes:
+        """What FFmpeg may read now. Raises SourceError for a redirect, an SDP beyond the limits, or what is no plain RTSP."""
+        self._held += data
+        through = bytearray()
+        while self._held:
+            if self._owed:
+                taken = min(self._owed, len(self._held))
+                through += self._held[:taken]
+                del self._held[:taken]
+                self._owed -= taken
+            elif self._held.startswith(b"\r\n"):
+                del self._held[:2]
+            elif self._held[:1] == b"$":
+                if len(self._held) < 4:
+                    break
+                self._owed = 4 + int.from_bytes(self._held[2:4], "big")
+            elif (message := self._message()) is not None:
+                through += message
+            else:
+                break
+        return bytes(through)
+
+    def _message(self) -> bytes | None:
+        """A whole message, or None while more of it is to come."""
+        end = self._held.find(b"\r\n\r\n", 0, MOST_HEAD_BYTES)
+        if end < 0:
+            if len(self._held) >= MOST_HEAD_BYTES or not self._held[:20].isascii():
+                raise self._refused("the answer is not RTSP; is the port right?", retryable=True)
+            return None
+        lines = bytes(self._held[:end]).split(b"\r\n")
+        fields = [_FIELD.fullmatch(line) for line in lines[1:]]
+        answer = _ANSWER.fullmatch(lines[0])
+        if (answer is None and not _REQUEST.fullmatch(lines[0])) or None in fields:
+            raise self._refused("the answer is not RTSP; is the port right?", retryable=True)
+        if answer is not None and answer[1].startswith(b"3"):
+            raise self._refused("the server redirects to another address; name that address yourself if you trust it")
+        known = [(field[1].lower(), field[2].strip()) for field in fields if field]
+        body_end = end + 4 + self._length([value for name, value in known if name == b"content-length"])
+        if len(self._held) < body_end:
+            return None
+        body = bytes(self._held[end + 4 : body_end])
+        tracks = len(re.findall(rb"^m=", body, re.MULTILINE))
+        if tracks > self._ingest.max_tracks:
+            raise self._refused(f"its SDP names {tracks} tracks, more than ingest.max_tracks ({self._ingest.max_tracks})")
+        del self._held[:body_end]
+        return b"\r\n".join(self._line(line) for line in lines) + b"\r\n\r\n" + body
+
+    def _length(self, values: list[bytes]) -> int:
+        if not values:
+            return 0
+        if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 9:
+            raise self._refused("the answer is not RTSP; is the port right?", retryable=True)
+        if int(values[0]) > self._ingest.max_sdp_bytes:
+            raise self._refused(f"its SDP has {int(values[0])} bytes, more than ingest.max_sdp_bytes ({self._ingest.max_sdp_bytes})")
+        return int(values[0])
+
+    def _line(self, line: bytes) -> bytes:
+        """Media over UDP comes from, and reports go to, the pinned address and no other."""
+        if not line.lower().startswith(b"transport"):
+            return line
+        kept = [part for part in line.split(b",")[0].split(b";") if not part.strip().lower().startswith((b"source", b"destination"))]
+        return b";".join([*kept, b"source=" + self._address.encode()])
+
+    def _refused(self, why: str, *, retryable: bool = False) -> SourceError:
+        return SourceError(f"{self._name}: {why}", retryable=retryable)
+
+
+class Gate:
+    """`url` is what FFmpeg opens, credentials included; `trouble` says why the gate shut by itself, if it did."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.trouble: SourceError | None = None
+
+
+@asynccontextmanager
+async def gate_to(pinned: Pinned, name: str, ingest: Ingest, tls: ssl.SSLContext | None) -> AsyncIterator[Gate]:
+    """Connects within `ingest.open_timeout_s`, then waits for FFmpeg. Raises OSError (also TimeoutError, ssl.SSLError) when it cannot."""
+    async with asyncio.timeout(ingest.open_timeout_s):
+        address, outside = await _connect(pinned, tls)
+    answers = Answers(name, address, ingest)
+    accepted: asyncio.Queue[_Connection] = asyncio.Queue()
+    server = await asyncio.start_server(lambda *inside: accepted.put_nowait(inside), "127.0.0.1", 0)
+    login = "" if pinned.user is None else f"{quote(pinned.user, safe='')}:{quote(pinned.password or '', safe='')}@"
+    gate = Gate(f"rtsp://{login}127.0.0.1:{server.sockets[0].getsockname()[1]}{pinned.target}")
+    relaying = asyncio.create_task(_relay(gate, server, accepted, outside, answers))
+    try:
+        yield gate
+    finally:
+        relaying.cancel()
+        with suppress(asyncio.CancelledError):
+            await relaying
+        server.close()
+
+
+_Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _connect(pinned: Pinned, tls: ssl.SSLContext | None) -> tuple[str, _Connection]:
+    """To the first pinned address that answers."""
+    failure: OSError = ConnectionError()
+    for address in pinned.addresses:
+        try:
+            return address, await asyncio.open_connection(
+                address, pinned.port, ssl=tls, server_hostname=pinned.host if tls else None, limit=READ_BYTES
+            )
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+async def _relay(
+    gate: Gate, server: asyncio.Server, accepted: "asyncio.Queue[_Connection]", outside: _Connection, answers: Answers
+) -> None:
+    """Between the first who comes to the gate and the server, until either leaves."""
+    writers = [outside[1]]
+    try:
+        inside = await accepted.get()
+        server.close()
+        writers.append(inside[1])
+        pumps = (_pump(inside[0], outside[1], bytes), _pump(outside[0], inside[1], answers.passed))
+        tasks = [asyncio.ensure_future(pump) for pump in pumps]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                gate.trouble = result if isinstance(result, SourceError) else gate.trouble
+    finally:
+        for writer in writers:
+            writer.close()
+        for writer in writers:
+            with suppress(OSError, TimeoutError):
+                await asyncio.wait_for(writer.wait_closed(), GOODBYE_S)
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: Callable[[bytes], bytes]) -> None:
+    with suppress(OSError):
+        while data := await reader.read(READ_BYTES):
+            writer.write(passed(data))
+            await writer.drain()
