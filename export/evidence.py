@@ -1,17 +1,20 @@
 """What the shipped models say of a clip, through monitor's own pipeline and before calibration: the raw material of `export.calibrate`."""
 
 import asyncio
-from collections.abc import Iterable
+import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 
+from export.data.pool import cache_folder
 from monitor.alerts.calibration import Calibration, Logistic, ModalityCalibration
 from monitor.alerts.policy import Policies
-from monitor.alerts.sync import peak
 from monitor.channel import Channel
 from monitor.errors import MonitorError
 from monitor.faces.detect import FaceDetector
@@ -47,19 +50,20 @@ class Looker:
 
 
 @dataclass(frozen=True)
-class ClipEvidence:
-    """Means over a clip's windows. `features`: model name → mean logit. `curve`: mean similarity curve float32 [61] or None."""
+class SeenWindow:
+    """One window's raw evidence, of the voice and of the face that the face net finds most suspicious."""
 
-    features: dict[str, float]
+    start_s: float
+    fresh_from_s: float
+    end_s: float
+    voice: dict[str, float]
+    face: dict[str, float]
+    moments: tuple[tuple[float, float], ...]
     curve: NDArray[np.float32] | None
-    curve_s: float
 
     @property
-    def sync_features(self) -> dict[str, float] | None:
-        """`confidence` of the mean curve's peak and `log_s`, the log of its seconds: what sync is calibrated on."""
-        if self.curve is None:
-            return None
-        return {"confidence": peak(self.curve)[1], "log_s": float(np.log(self.curve_s))}
+    def fresh_s(self) -> float:
+        return self.end_s - self.fresh_from_s
 
 
 @dataclass(frozen=True)
@@ -82,43 +86,43 @@ def load_models(folder: Path) -> dict[str, Model]:
     return {name: Model(folder / f"{name}.onnx") for name in ("face_detector", *JUDGES)}
 
 
-def look_at_all(sources: Iterable[Source], models: dict[str, Model], what: str) -> list[ClipEvidence | None]:
-    """In order; None for a clip that cannot be read or has nothing to look at."""
+def look_at_all(sources: Sequence[Source], models: dict[str, Model], what: str) -> list[list[SeenWindow]]:
+    """The windows of each source, in order; none for a clip that cannot be read. Kept in the cache until a model or a source changes."""
+    told = [*(model.info.sha256 for model in models.values()), *(repr(source) for source in sources)]
+    kept = cache_folder("evidence") / f"{sha256(repr(told).encode()).hexdigest()[:16]}.pickle"
+    if kept.exists():
+        known: list[list[SeenWindow]] = pickle.loads(kept.read_bytes())  # noqa: S301 - written below, by us
+        return known
     with asyncio.Runner() as runner:
-        return [runner.run(look_at(source, models)) for source in track(list(sources), f"looking at {what}")]
+        seen = [runner.run(look_at(source, models)) for source in track(sources, f"looking at {what}", console=Console(stderr=True))]
+    kept.write_bytes(pickle.dumps(seen))
+    return seen
 
 
-def file_source(path: Path) -> Source:
-    return ContainerSource(str(path))
+@dataclass(frozen=True)
+class File:
+    """A file of the pool as a source; unlike the one it stands for, two of the same path are the same."""
+
+    path: Path
+
+    async def run(self, out: Channel[MediaItem]) -> None:
+        await ContainerSource(str(self.path)).run(out)
 
 
-async def look_at(source: Source, models: dict[str, Model]) -> ClipEvidence | None:
+async def look_at(source: Source, models: dict[str, Model]) -> list[SeenWindow]:
     looker = Looker(models)
     try:
         await watch("clip", source, looker, Policies.from_calibration(UNCALIBRATED), lambda stream, event: None, live=False)  # type: ignore[arg-type]
     except MonitorError:
-        return None
-    return _mean(looker.seen)
+        return []
+    return [_seen(window, evidence) for window, evidence in looker.seen]
 
 
-def _mean(seen: list[tuple[Window, WindowEvidence]]) -> ClipEvidence | None:
-    values: dict[str, list[float]] = {}
-    curves: list[tuple[NDArray[np.float32], float]] = []
-    for window, evidence in seen:
-        best = max(evidence.faces, key=lambda face: face.features.get("face", -99.0), default=None)
-        for name, value in {**evidence.voice, **(best.features if best else {})}.items():
-            values.setdefault(name, []).append(value)
-        if best is not None and best.curve is not None and best.curve_reason is None and evidence.voice:
-            curves.append((best.curve, window.end_s - window.fresh_from_s))
-    if not values:
-        return None
-    curve = None
-    if curves:
-        stacked, spans = np.stack([curve for curve, _ in curves]), np.array([span for _, span in curves])[:, None]
-        known = ~np.isnan(stacked)
-        total = (known * spans).sum(0)
-        curve = np.where(total > 0, np.where(known, stacked * spans, 0).sum(0) / np.maximum(total, 1e-9), np.nan).astype(np.float32)
-    return ClipEvidence({name: float(np.mean(each)) for name, each in values.items()}, curve, float(sum(span for _, span in curves)))
+def _seen(window: Window, evidence: WindowEvidence) -> SeenWindow:
+    face = max(evidence.faces, key=lambda each: each.features.get("face", -99.0), default=None)
+    curve = face.curve if face is not None and face.curve_reason is None and evidence.voice else None
+    span = window.start_s, window.fresh_from_s, window.end_s
+    return SeenWindow(*span, evidence.voice, face.features if face else {}, face.moments if face else (), curve)
 
 
 async def _items(path: Path, kind: type[VideoFrame] | type[AudioChunk]) -> list[VideoFrame | AudioChunk]:

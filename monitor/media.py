@@ -94,10 +94,10 @@ class FaceView:
     track_id: int
     box_xyxy: tuple[float, float, float, float]
     face_rgb: NDArray[np.uint8] | None = None
-    earlier_rgb: NDArray[np.uint8] | None = None
     mouth_gray: NDArray[np.uint8] | None = None
     reason: Reason | None = None
     side_px: float = 0.0
+    earlier_rgb: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,14 +27,14 @@ def held_voices(pool: Path) -> list[HeldClip]:
 
 
 def held_faces(pool: Path) -> list[HeldClip]:
-    """Clips of `wild` whose people, pages and generators the face net was not trained on."""
+    """Clips of `wild` whose people, pages and generators neither the face net nor the lip–voice net was trained on."""
     folder = pool / "data" / "wild"
-    _, rows = wild_split(read_table(folder))
-    return [HeldClip(folder / row["file"], row["label_video"] == "fake", row["group"], row["generator"]) for row in rows]
+    _, held = wild_split(read_table(folder))
+    return [HeldClip(folder / row["file"], row["label_video"] == "fake", row["group"], row["generator"]) for row in held]
 
 
 def held_talk(pool: Path) -> list[HeldClip]:
-    """Genuine talk of speakers whom the lip–voice net never saw, as far as lips and sound are known to be in step."""
+    """Genuine talk of speakers whom no net ever saw or heard, as far as lips and sound are known to be in step."""
     folder = pool / "data" / "talk"
     _, held = split_talk(read_table(folder))
     return [HeldClip(folder / row["file"], False, row["speaker"], "") for row in held if in_step(row)]

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from monitor.alerts.calibration import ModalityCalibration
 from monitor.alerts.policy import Policy
 from monitor.alerts.stretches import MEMORY, Stretches
-from monitor.alerts.sync import peak
+from monitor.alerts.sync import CERTAIN, FLOOR, peak
 from monitor.media import Modality, Reason, Score, State, Verdict
 
-CERTAIN_PEAK = 0.06  # a lower peak says nothing about the offset: nearly all genuine devset clips lie above, a quarter of the dubs below
 SLIGHT = 1e-3  # a beginning less likely than this has no say in sync
 Curve = NDArray[np.float32]
 
@@ -83,7 +82,7 @@ class Evidence:
             confidence = peak(means[index])[1]
             self._log_odds[index] = sync.logit({"confidence": confidence, "log_s": math.log(since_s[index])}) or 0.0
         offset_s, confidence = peak(means[int(shares.argmax())])
-        self._offset_s = offset_s if confidence >= CERTAIN_PEAK else None
+        self._offset_s = offset_s if confidence >= CERTAIN else None
 
     def _verdict(self, last: bool) -> Verdict:
         assert self._last is not None
@@ -118,11 +117,11 @@ class Evidence:
 
 
 def agreement_with(mean: Curve, curve: Curve) -> float:
-    """How far `curve` stands above its own median where `mean` (which may hold it) has its peak; 0 when it says nothing there."""
+    """How far `curve` stands out where `mean` (which may hold it) has its peak, in its own strays; 0 when it says nothing there."""
     if np.isnan(mean).all():
         return 0.0
     value = float(curve[int(np.nanargmax(mean))])
-    return 0.0 if math.isnan(value) else value - float(np.nanmedian(curve))
+    return 0.0 if math.isnan(value) else value / math.hypot(float(np.nanstd(curve)), FLOOR)
 
 
 def _means_since(curves: deque[tuple[Curve, float]]) -> NDArray[np.float32]:

@@ -58,14 +58,14 @@ class Policies:
         """The calibrated thresholds, changed by `overrides` (modality → Policy field → value; None keeps the default)."""
         policies = {}
         for modality in MODALITIES:
-            policy = _default(modality, calibration.of(modality))
+            policy = default_policy(modality, calibration.of(modality))
             changes = {name: value for name, value in (overrides or {}).get(modality, {}).items() if value is not None}
             threshold = changes.get("threshold", policy.threshold)
             policies[modality] = replace(policy, **{"suspicious": min(policy.suspicious, threshold), **changes})
         return cls(**policies, sync_calibration=calibration.sync)
 
 
-def _default(modality: Modality, calibration: ModalityCalibration) -> Policy:
+def default_policy(modality: Modality, calibration: ModalityCalibration) -> Policy:
     policy = Policy(calibration.threshold, min(calibration.suspicious, EVEN), calibration.correlation, calibration.spread)
     if modality == "sync":  # one window of lips says little: gather longer
         return replace(policy, mature_s=4.8, hold_s=4.8, min_evidence_s=1.8)

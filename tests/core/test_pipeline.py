@@ -25,7 +25,7 @@ def told_of(told: Recorder, stream: str | None = None) -> list[tuple[str, str, f
 @pytest.mark.parametrize("live", [False, True])
 async def test_forged_voice_is_one_incident_with_its_seconds(live: bool) -> None:
     told = await watched(ScriptedSource(24.0, forged_voice=(7.2, 14.4), live=live))
-    assert told_of(told) == [("opened", "audio", 7.2, 9.6), ("closed", "audio", 7.2, 18.0)]
+    assert [each for each in told_of(told) if each[0] != "updated"] == [("opened", "audio", 7.2, 9.6), ("closed", "audio", 7.2, 18.0)]
     (closed,) = [alert for alert in told.of(Alert) if alert.kind == "closed"]
     (segment,) = closed.segments
     assert (round(segment.start_s, 1), round(segment.end_s, 1)) == (7.2, 14.4)

@@ -1,0 +1,130 @@
+"""Calibrates sync: how surely a mean similarity curve of so many seconds tells a dub, and how well a window agrees with those before it.
+
+Genuine: the held-out talk of one person, clip after clip. Dubs: the same lips with other people's voices. The held-out clips are too
+short to show what ten seconds give, so windows of one recording are put in a row.
+"""
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from export.data.held_out import HeldClip
+from export.evidence import Dub, SeenWindow, look_at_all
+from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, split_logits
+from export.rehearsal import at_most, correlation_of, genuine_lips, incidents, told_of_lips
+from export.training import auc
+from monitor.alerts.calibration import ModalityCalibration, sigmoid
+from monitor.alerts.evidence import Curve, agreement_with
+from monitor.alerts.policy import Policy, default_policy
+from monitor.alerts.stretches import UNIT_S
+from monitor.alerts.sync import peak
+from monitor.inference.session import Model
+from monitor.media import Verdict
+
+STRANGERS = 2  # voices that each clip is dubbed with
+LONGEST = 4  # curves in a row, 9.6 s
+LIPS_S = 2.4
+HOURS = 10.0  # of rehearsed genuine calls
+HIGHEST_THRESHOLD = 0.99
+JUDGED, AGREES = ("confidence", "log_s"), ("agreement",)
+
+
+def calibrate_sync(
+    talk: Sequence[HeldClip], talk_seen: Sequence[Sequence[SeenWindow]], models: dict[str, Model], budget: float
+) -> tuple[ModalityCalibration, dict[str, Any]]:
+    """`talk_seen`: what was seen of each clip of `talk`. `budget`: false incidents an hour."""
+    genuine = _by_person(talk, talk_seen)
+    dubbed = [_by_person(talk, look_at_all(dubs, models, "dubs")) for dubs in _dubs(talk)]
+    rows = [row for person, curves in genuine.items() for row in _rows(curves, person, fake=False)]
+    rows += [row for each in dubbed for person, curves in each.items() for row in _rows(curves, person, fake=True)]
+    judging, agreeing = fit(rows, [JUDGED], (), 0.0), fit(rows, [AGREES], (), 0.0)
+    of_people: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if not row.fake:
+            of_people[row.person] += [logit for logit, _ in agreeing.window_logits(row)]
+    values = np.concatenate([np.array(each) for each in of_people.values()])
+    judged = ModalityCalibration(
+        fusions=(*judging.fusions, *agreeing.fusions),
+        threshold=0.5,
+        suspicious=0.5,
+        correlation=round(float(np.clip(correlation_of(list(of_people.values())), 0.3, 0.9)), 3),
+        spread=round(max(float(values.std()), 0.5), 3),
+    )
+    policy = default_policy("sync", judged)
+    calls = genuine_lips(list(genuine.values()), policy, judged, HOURS)
+    tops = [top for curves in genuine.values() for top in _tops(curves, policy, judged)]
+    logits = np.arange(0.0, 6.0, 0.05)
+    kept = [float(logit) for logit in logits if incidents(calls, policy, sigmoid(float(logit))) <= budget * HOURS]
+    threshold = round(min(max(sigmoid(kept[0]) if kept else 1.0, max(tops) + 1e-3), HIGHEST_THRESHOLD), 3)
+    numbers = _numbers(rows, [top for each in dubbed for curves in each.values() for top in _tops(curves, policy, judged)], tops, threshold)
+    events = incidents(calls, policy, threshold)
+    numbers |= {"false incidents per hour": events / HOURS, "at most (95 %)": round(at_most(events, HOURS), 3), "rehearsed hours": HOURS}
+    return judged.model_copy(update={"threshold": threshold}), numbers
+
+
+def _numbers(rows: Sequence[Looked], forged_tops: Sequence[float], genuine_tops: Sequence[float], threshold: float) -> dict[str, Any]:
+    unseen = cross_fit(rows, [JUDGED], (), 0.0)
+    numbers: dict[str, Any] = {"what": "windows of held-out talk in a row, and dubs of them, judged by a fit that saw neither person"}
+    for count in (1, 2, LONGEST):
+        some = [(row, each) for row, each in unseen if math.isclose(row.windows[0][0]["log_s"], math.log(count * LIPS_S))]
+        real, fake = split_logits(some)
+        if len(real) and len(fake):
+            numbers[f"auc after {count * LIPS_S:.1f} s"] = [round(auc(real, fake), 4), *auc_interval(some)]
+    return numbers | {
+        "ece": round(calibration_error(*split_logits(unseen)), 4),
+        "genuine stretches called fake": [sum(top >= threshold for top in genuine_tops), len(genuine_tops)],
+        "dubbed stretches called fake": [sum(top >= threshold for top in forged_tops), len(forged_tops)],
+    }
+
+
+def _dubs(talk: Sequence[HeldClip]) -> list[list[Dub]]:
+    """Each clip with the voice of another person, `STRANGERS` times; clips of one person share the stranger."""
+    rng = random.Random(11)
+    people = sorted({clip.person for clip in talk})
+    voices = {person: [clip.path for clip in talk if clip.person == person] for person in people}
+    rounds = []
+    for _ in range(STRANGERS):
+        stranger = {person: rng.choice([other for other in people if other != person]) for person in people}
+        count: dict[str, int] = defaultdict(int)
+        dubs = []
+        for clip in talk:
+            sounds = voices[stranger[clip.person]]
+            dubs.append(Dub(clip.path, sounds[count[clip.person] % len(sounds)]))
+            count[clip.person] += 1
+        rounds.append(dubs)
+    return rounds
+
+
+def _by_person(talk: Sequence[HeldClip], seen: Sequence[Sequence[SeenWindow]]) -> dict[str, list[Curve]]:
+    """Curves of each person, clip after clip."""
+    curves: dict[str, list[Curve]] = defaultdict(list)
+    for clip, windows in zip(talk, seen, strict=True):
+        curves[clip.person] += [window.curve for window in windows if window.curve is not None and not np.isnan(window.curve).all()]
+    return {person: each for person, each in curves.items() if each}
+
+
+def _rows(curves: Sequence[Curve], person: str, *, fake: bool) -> list[Looked]:
+    """Every run of 1 … `LONGEST` curves: how its mean looks, and how its last curve agrees with it."""
+    rows = []
+    for count in range(1, min(LONGEST, len(curves)) + 1):
+        for start in range(len(curves) - count + 1):
+            run = curves[start : start + count]
+            mean = np.nanmean(np.stack(run), 0).astype(np.float32) if count > 1 else run[0]
+            features = {"confidence": peak(mean)[1], "log_s": math.log(count * LIPS_S), "agreement": agreement_with(mean, run[-1])}
+            rows.append(Looked(((features, UNIT_S),), fake, person, f"dub of {person}" if fake else ""))
+    return rows
+
+
+def _tops(curves: Sequence[Curve], policy: Policy, judged: ModalityCalibration) -> list[float]:
+    """The p_fake that decides about each recording of two curves (a clip of five seconds), and about all together."""
+    runs = [curves[start : start + 2] for start in range(max(1, len(curves) - 1))] + [curves]
+    return [_top(told_of_lips(policy, judged, run), policy) for run in runs]
+
+
+def _top(verdicts: Sequence[Verdict], policy: Policy) -> float:
+    mature = [each.p_fake or 0.0 for each in verdicts if policy.is_mature(each.evidence_s)]
+    return max([*mature, verdicts[-1].p_fake or 0.0])

@@ -1,0 +1,121 @@
+"""CPU milliseconds that each stage spends on one second of a call, on one thread.
+
+    python -m export.cost FILE… [--models exported_models]
+
+The stages run one after the other on whole files, so that nothing overlaps; what a network or a page would add is not in it.
+"""
+
+import argparse
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.alerts.incidents import Incidents
+from monitor.alerts.policy import Policies
+from monitor.channel import Channel
+from monitor.faces.detect import FaceDetector
+from monitor.faces.watch import FaceWatcher
+from monitor.inference.detectors import Detectors
+from monitor.inference.engine import JUDGES, Engine
+from monitor.inference.session import Arrays, Model
+from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.pipeline import FILE_PATIENCE_S
+from monitor.sources.container import ContainerSource
+from monitor.speech.vad import speech_marks
+from monitor.windows import Windows
+
+STAGES = ("decode", "face_detector", "crops and tracks", "windows and speech", *JUDGES, "inputs of models", "evidence")
+
+
+class Costs:
+    """CPU seconds by stage. Stages may nest: the inner one's time is not the outer one's."""
+
+    def __init__(self) -> None:
+        self.spent_s: Counter[str] = Counter()
+        self._inner_s = [0.0]
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began_s = process_time()
+        self._inner_s.append(0.0)
+        yield
+        took_s = process_time() - began_s
+        self.spent_s[name] += took_s - self._inner_s.pop()
+        self._inner_s[-1] += took_s
+
+    def model(self, name: str, model: Model) -> Callable[[Arrays], dict[str, NDArray[np.float32]]]:
+        def run(inputs: Arrays) -> dict[str, NDArray[np.float32]]:
+            with self.stage(name):
+                return model.run(inputs)
+
+        return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--models", type=Path, default=Path("exported_models"))
+    options = parser.parse_args()
+    engine = Engine.load(options.models)
+    asyncio.run(engine.warm_up())
+    models = {name: Model(options.models / f"{name}.onnx") for name in ("face_detector", *JUDGES)}
+    costs, media_s = Costs(), 0.0
+    for path in options.files:
+        media_s += asyncio.run(spend(path, models, engine, costs))
+    print(f"{len(options.files)} files, {media_s:.1f} s; CPU milliseconds for a second of it, one thread")
+    for name in STAGES:
+        print(f"{name:20} {1000 * costs.spent_s[name] / media_s:6.2f}")
+    print(f"{'together':20} {1000 * sum(costs.spent_s.values()) / media_s:6.2f}")
+    print(f"{'without decoding':20} {1000 * (sum(costs.spent_s.values()) - costs.spent_s['decode']) / media_s:6.2f}")
+
+
+async def spend(path: Path, models: dict[str, Model], engine: Engine, costs: Costs) -> float:
+    """Take a file through all stages; returns its seconds."""
+    with costs.stage("decode"):
+        items = [item async for item in _read(path)]
+    run = {name: costs.model(name, model) for name, model in models.items()}
+    watcher = FaceWatcher(FaceDetector(lambda picture: run["face_detector"]({"input": picture})))
+    cutter = Windows(speech_marks, FILE_PATIENCE_S)
+    windows = []
+    for item in [*items, None]:
+        with costs.stage("crops and tracks"):
+            frames = watcher.add(item) if isinstance(item, VideoFrame) else watcher.flush() if item is None else []
+        with costs.stage("windows and speech"):
+            for each in [item] if isinstance(item, MediaInfo | AudioChunk) else frames:
+                windows += cutter.add(each)
+    with costs.stage("windows and speech"):
+        windows += cutter.flush()
+    detectors = Detectors({name: _later(run[name]) for name in JUDGES}, engine.calibration)
+    incidents = Incidents("call", Policies.from_calibration(engine.calibration))
+    for window in windows:
+        with costs.stage("inputs of models"):
+            scores = await detectors.judge(window)
+        with costs.stage("evidence"):
+            incidents.add(scores)
+    return max((window.end_s for window in windows), default=0.0)
+
+
+def _later(run: Callable[[Arrays], dict[str, NDArray[np.float32]]]) -> Callable[[Arrays], Any]:
+    async def awaited(inputs: Arrays) -> dict[str, NDArray[np.float32]]:
+        return run(inputs)
+
+    return awaited
+
+
+async def _read(path: Path) -> Any:
+    everything: Channel[MediaItem] = Channel(100_000, "wait")
+    await ContainerSource(str(path)).run(everything)
+    everything.close()
+    async for item in everything:
+        yield item
+
+
+if __name__ == "__main__":
+    main()

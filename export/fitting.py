@@ -1,0 +1,181 @@
+"""Fits how window features become calibrated log-odds, and tells what such a fit is worth on clips it has not seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from export.training import auc
+from monitor.alerts.calibration import Condition, Logistic, ModalityCalibration
+from monitor.alerts.stretches import UNIT_S
+
+Floats = NDArray[np.float64]
+FOLDS = 5
+SCORES = {"voice", "av_audio", "face", "lips"}  # model logits: more of one never means less forged
+RIDGE = 1e-3  # on weights of standardised features
+CONDITION_RIDGE = 0.02
+MIN_GAIN = 0.002  # nats per clip on unseen clips that a condition has to bring
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One clip: features and judged seconds of each of its windows. `person`, `generator`: "" when unknown."""
+
+    windows: tuple[tuple[dict[str, float], float], ...]
+    fake: bool
+    person: str
+    generator: str
+
+    @property
+    def tie(self) -> str:
+        """Clips with the same one must not be on both sides of a split."""
+        return self.generator if self.fake else self.person or str(id(self))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fusions and conditions, and the `correlation` that turns window log-odds into those of a clip."""
+
+    fusions: tuple[Logistic, ...]
+    conditions: dict[str, Condition]
+    correlation: float
+
+    @property
+    def calibration(self) -> ModalityCalibration:
+        return ModalityCalibration(fusions=self.fusions, conditions=self.conditions, threshold=0.5, suspicious=0.5)
+
+    def window_logits(self, clip: Looked) -> list[tuple[float, float]]:
+        """(log-odds, judged seconds) of each window that can be judged."""
+        judged = self.calibration
+        return [(logit, span_s) for features, span_s in clip.windows if (logit := judged.logit(features)) is not None]
+
+    def clip_logit(self, clip: Looked) -> float | None:
+        """As `alerts.stretches` has it for one stretch."""
+        found = self.window_logits(clip)
+        m = sum(span_s for _, span_s in found) / UNIT_S
+        return sum(logit * span_s / UNIT_S for logit, span_s in found) / (1 - self.correlation + self.correlation * m) if found else None
+
+
+def fit(clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities: Sequence[str], correlation: float) -> Fit:
+    """`names`: features of each fusion, the fullest first. Conditions are fitted with the last one, which most windows have."""
+    last, conditions = _fit_one(clips, names[-1], qualities, {}, correlation)
+    others = tuple(_fit_one(clips, each, (), conditions, correlation)[0] for each in names[:-1])
+    return Fit((*others, last), conditions, correlation)
+
+
+def cross_fit(
+    clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities: Sequence[str], correlation: float
+) -> list[tuple[Looked, Fit]]:
+    """Each clip with a fit that saw neither its generator nor its person."""
+    ties = sorted({clip.tie for clip in clips})
+    fold_of = dict(zip(ties, np.random.default_rng(5).permutation(len(ties)) % FOLDS, strict=True))
+    pairs: list[tuple[Looked, Fit]] = []
+    for fold in range(FOLDS):
+        held = [clip for clip in clips if fold_of[clip.tie] == fold]
+        seen = {clip.generator for clip in held} - {""}, {clip.person for clip in held} - {""}
+        rest = [clip for clip in clips if fold_of[clip.tie] != fold and clip.generator not in seen[0] and clip.person not in seen[1]]
+        fitted = fit(rest, names, qualities, correlation)
+        pairs += [(clip, fitted) for clip in held]
+    return pairs
+
+
+def helpful(clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities: Sequence[str], correlation: float) -> tuple[str, ...]:
+    """Of `qualities`, those that make unseen clips better calibrated, added one by one."""
+    kept: tuple[str, ...] = ()
+    lowest = log_loss(cross_fit(clips, names, (), correlation))
+    for quality in qualities:
+        loss = log_loss(cross_fit(clips, names, (*kept, quality), correlation))
+        if loss < lowest - MIN_GAIN:
+            kept, lowest = (*kept, quality), loss
+    return kept
+
+
+def log_loss(pairs: Sequence[tuple[Looked, Fit]]) -> float:
+    """Mean surprise in nats per clip, both classes weighing the same."""
+    genuine, forged = split_logits(pairs)
+    return float(np.logaddexp(0, genuine).mean() + np.logaddexp(0, -forged).mean()) / 2
+
+
+def split_logits(pairs: Sequence[tuple[Looked, Fit]]) -> tuple[Floats, Floats]:
+    """Log-odds of (genuine, forged) clips that can be judged."""
+    found = [(logit, clip.fake) for clip, fitted in pairs if (logit := fitted.clip_logit(clip)) is not None]
+    return np.array([logit for logit, fake in found if not fake]), np.array([logit for logit, fake in found if fake])
+
+
+def auc_interval(pairs: Sequence[tuple[Looked, Fit]], draws: int = 300) -> tuple[float, float]:
+    """95 % bootstrap interval of the AUC; people and generators are drawn, not clips."""
+    rng = np.random.default_rng(7)
+    sides: list[list[Floats]] = []
+    for fake in (False, True):
+        groups: dict[str, list[float]] = {}
+        for clip, fitted in pairs:
+            if clip.fake == fake and (logit := fitted.clip_logit(clip)) is not None:
+                groups.setdefault(clip.tie, []).append(logit)
+        sides.append([np.array(each) for each in groups.values()])
+    drawn = [auc(*(np.concatenate([side[i] for i in rng.integers(len(side), size=len(side))]) for side in sides)) for _ in range(draws)]
+    return round(float(np.quantile(drawn, 0.025)), 3), round(float(np.quantile(drawn, 0.975)), 3)
+
+
+def calibration_error(genuine: Floats, forged: Floats, bins: int = 10) -> float:
+    """Expected calibration error of log-odds, both classes weighing the same (Naeini et al. 2015, equal-width bins)."""
+    p = 1 / (1 + np.exp(-np.concatenate([genuine, forged])))
+    y = np.concatenate([np.zeros(len(genuine)), np.ones(len(forged))])
+    w = np.concatenate([np.full(len(genuine), 0.5 / len(genuine)), np.full(len(forged), 0.5 / len(forged))])
+    index = np.minimum((p * bins).astype(int), bins - 1)
+    return float(sum(abs((w[index == b] * (p[index == b] - y[index == b])).sum()) for b in range(bins)))
+
+
+def _fit_one(
+    clips: Sequence[Looked], names: tuple[str, ...], qualities: Sequence[str], given: dict[str, Condition], correlation: float
+) -> tuple[Logistic, dict[str, Condition]]:
+    """Logistic regression on clips, both classes weighing the same; weights of model logits are not allowed below zero."""
+    rows = [
+        (features, span_s / UNIT_S, index)
+        for index, clip in enumerate(clips)
+        for features, span_s in clip.windows
+        if set(names) <= features.keys()
+    ]
+    x = np.array([[features[name] for name in names] for features, _, _ in rows])
+    span, owner = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
+    m = np.bincount(owner, span, len(clips))
+    seen = m > 0
+    y = np.array([clip.fake for clip in clips], np.float64)[seen]
+    weight = np.where(y == 1, 0.5 / max(y.mean(), 1e-6), 0.5 / max(1 - y.mean(), 1e-6))
+    centre, spread = x.mean(0), x.std(0) + 1e-6
+    conditions = {name: _condition([features.get(name) for features, _, _ in rows]) for name in qualities} if qualities else given
+    places = np.array([[each.place(features.get(name, each.centre)) for name, each in conditions.items()] for features, _, _ in rows])
+    places = places.reshape(len(rows), len(conditions))
+    k, free = len(names), len(qualities)
+    fixed = np.array([[each.trust, each.lean] for each in conditions.values()]).reshape(-1, 2)
+
+    def logits(parameters: Floats) -> Floats:
+        raw = (x - centre) / spread @ parameters[:k] + parameters[k]
+        trust, lean = (parameters[k + 1 : k + 1 + free], parameters[k + 1 + free :]) if free else fixed.T
+        window = raw * np.maximum(0.0, 1 + places @ trust) + places @ lean
+        of_clips: Floats = (np.bincount(owner, span * window, len(clips)) / (1 - correlation + correlation * m))[seen]
+        return of_clips
+
+    def loss(parameters: Floats) -> float:
+        found = logits(parameters)
+        ridge = RIDGE * (parameters[:k] ** 2).sum() + CONDITION_RIDGE * (parameters[k + 1 :] ** 2).sum()
+        return float((weight * (np.logaddexp(0, found) - y * found)).mean() + ridge)
+
+    bounds = [(0.0 if name in SCORES else None, None) for name in names] + [(None, None)] + [(-0.5, 0.5)] * free + [(-1.0, 1.0)] * free
+    best = minimize(loss, np.concatenate([[0.5 * (name in SCORES) for name in names], np.zeros(1 + 2 * free)]), bounds=bounds).x
+    weights = best[:k] / spread
+    fitted = Logistic(
+        weights={name: round(float(each), 5) for name, each in zip(names, weights, strict=True)},
+        bias=round(float(best[k] - (weights * centre).sum()), 5),
+    )
+    for place, name in enumerate(qualities):
+        update = {"trust": round(float(best[k + 1 + place]), 4), "lean": round(float(best[k + 1 + free + place]), 4)}
+        conditions[name] = conditions[name].model_copy(update=update)
+    return fitted, conditions
+
+
+def _condition(values: Sequence[float | None]) -> Condition:
+    """Neutral, over the middle nine tenths of what was seen."""
+    low, middle, high = np.quantile([value for value in values if value is not None], (0.05, 0.5, 0.95))
+    return Condition(centre=round(float(middle), 4), reach=round(max(float(high - low) / 2, 1e-3), 4), trust=0.0, lean=0.0)

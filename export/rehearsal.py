@@ -1,0 +1,137 @@
+"""Rehearses calls that last longer than any held-out clip: false incidents an hour, and how long a forgery goes unnoticed.
+
+A call of `CALL_S` has one person. The person's level and the noise of every window are drawn from what held-out clips showed (with the
+shape that they showed, at the variances of `alerts.stretches`), and go through monitor's own evidence.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from monitor.alerts.calibration import ModalityCalibration
+from monitor.alerts.evidence import Curve, Evidence
+from monitor.alerts.policy import Policy
+from monitor.alerts.stretches import UNIT_S
+from monitor.media import Score, Verdict
+
+CALL_S = 180.0
+LIPS_S = 2.4  # between two similarity curves
+SMOOTHING = 0.3  # of a standard deviation, so that no rehearsed person is exactly one that was seen
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Log-odds of windows as one class gives them: `mean`, `spread` and `correlation` (see `alerts.stretches`), and the shapes of both
+    parts, each with mean 0 and variance 1.
+    """
+
+    mean: float
+    spread: float
+    correlation: float
+    levels: Floats
+    noises: Floats
+
+    def person(self, rng: np.random.Generator) -> float:
+        drawn = rng.choice(self.levels) + SMOOTHING * rng.normal()
+        return self.mean + float(drawn) * (1 + SMOOTHING**2) ** -0.5 * self.spread * float(self.correlation**0.5)
+
+    def windows(self, level: float, count: int, rng: np.random.Generator) -> Floats:
+        drawn: Floats = level + rng.choice(self.noises, count) * self.spread * (1 - self.correlation) ** 0.5
+        return drawn
+
+
+def cast(groups: Sequence[Sequence[float]], correlation: float, spread: float | None = None) -> Cast:
+    """From window log-odds by person. `spread`: measured when not given."""
+    values = np.concatenate([np.array(group) for group in groups])
+    means = np.array([np.mean(group) for group in groups])
+    noises = np.concatenate([np.array(group) - np.mean(group) for group in groups if len(group) > 1] or [np.array([-1.0, 1.0])])
+    return Cast(float(means.mean()), spread or float(values.std()), correlation, _standard(means), _standard(noises))
+
+
+def correlation_of(groups: Sequence[Sequence[float]]) -> float:
+    """Share of the variance that lies between persons: the intraclass correlation of a one-way analysis of variance, unequal groups."""
+    several = [np.array(group) for group in groups if len(group) > 1]
+    sizes = np.array([len(group) for group in several])
+    total, k = sizes.sum(), len(several)
+    grand = np.concatenate(several).mean()
+    between = sum(len(group) * (group.mean() - grand) ** 2 for group in several) / (k - 1)
+    within = sum(((group - group.mean()) ** 2).sum() for group in several) / (total - k)
+    usual = (total - (sizes**2).sum() / total) / (k - 1)
+    return float((between - within) / (between + (usual - 1) * within))
+
+
+def genuine_calls(genuine: Cast, policy: Policy, hours: float, seed: int = 3) -> list[list[Verdict]]:
+    """The verdicts of each rehearsed call."""
+    rng = np.random.default_rng(seed)
+    count = round(CALL_S / UNIT_S)
+    return [told(policy, genuine.windows(genuine.person(rng), count, rng)) for _ in range(round(hours * 3600 / CALL_S))]
+
+
+def genuine_lips(
+    people: Sequence[Sequence[Curve]], policy: Policy, sync: ModalityCalibration, hours: float, seed: int = 3
+) -> list[list[Verdict]]:
+    """The same for sync: each call draws from the similarity curves of one person."""
+    rng = np.random.default_rng(seed)
+    calls = []
+    for _ in range(round(hours * 3600 / CALL_S)):
+        mine = people[int(rng.integers(len(people)))]
+        calls.append(told_of_lips(policy, sync, [mine[int(i)] for i in rng.integers(len(mine), size=round(CALL_S / LIPS_S))]))
+    return calls
+
+
+def incidents(calls: Sequence[Sequence[Verdict]], policy: Policy, threshold: float) -> int:
+    """How many incidents open at this threshold: above it in a mature stretch, after having been calm."""
+    found = 0
+    for call in calls:
+        calm = True
+        for verdict in call:
+            p_fake = verdict.p_fake or 0.0
+            if p_fake < policy.suspicious:
+                calm = True
+            elif calm and p_fake >= threshold and policy.is_mature(verdict.evidence_s):
+                found, calm = found + 1, False
+    return found
+
+
+def at_most(events: int, hours: float) -> float:
+    """Upper end of the one-sided 95 % interval of a rate per hour, when this many were seen (Garwood 1936)."""
+    return float(chi2.ppf(0.95, 2 * (events + 1)) / 2 / hours)
+
+
+def delays_s(genuine: Cast, forged: Cast, policy: Policy, after_s: float, people: int = 200, seed: int = 4) -> list[float | None]:
+    """Seconds from the begin of a forgery, `after_s` into a call, until it is called fake; None where that takes over 30 s."""
+    rng = np.random.default_rng(seed)
+    before, during = round(after_s / UNIT_S), round(30 / UNIT_S)
+    found: list[float | None] = []
+    for _ in range(people):
+        values = [genuine.windows(genuine.person(rng), before, rng), forged.windows(forged.person(rng), during, rng)]
+        verdicts = told(policy, np.concatenate(values))[before:]
+        found.append(next((each.time_s - before * UNIT_S for each in verdicts if each.state == "fake"), None))
+    return found
+
+
+def told(policy: Policy, logits: Iterable[float], spans_s: Iterable[float] = repeat(UNIT_S)) -> list[Verdict]:
+    """What monitor says after each value."""
+    evidence, begin_s, verdicts = Evidence(policy), 0.0, []
+    for logit, span_s in zip(logits, spans_s, strict=False):
+        verdicts.append(evidence.add(Score("audio", None, begin_s, begin_s + span_s, float(logit))))
+        begin_s += span_s
+    return verdicts
+
+
+def told_of_lips(policy: Policy, sync: ModalityCalibration, curves: Iterable[Curve]) -> list[Verdict]:
+    evidence = Evidence(policy, sync)
+    return [
+        evidence.add(Score("sync", None, LIPS_S * index, LIPS_S * (index + 1), None, sync_curve=curve))
+        for index, curve in enumerate(curves)
+    ]
+
+
+def _standard(values: Floats) -> Floats:
+    standard: Floats = (values - values.mean()) / max(float(values.std()), 1e-6)
+    return standard
