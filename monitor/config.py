@@ -31,6 +31,27 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), validate_default=True)
 
 
+class IceServer(Section):
+    """A STUN or TURN server: how peers behind address translation and firewalls are reached."""
+
+    url: str = Field(pattern=r"^(stun|turn|turns):[^\s<>@]+$")
+    username: str | None = Field(default=None, pattern=r"^[^\x00-\x1f]+$")
+    credential_file: Path | None = None
+    _credential: str | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _check(self, info: ValidationInfo) -> "IceServer":
+        if self.url.startswith("turn") and (self.username is None or self.credential_file is None):
+            raise _problem("url", f"{self.url} needs username and credential_file")
+        if self.credential_file is not None:
+            self._credential = _read_secret("credential_file", self.credential_file, info)
+        return self
+
+    @property
+    def credential(self) -> str | None:
+        return self._credential
+
+
 class Server(Section):
     """Where the service listens, and who may use it."""
 
@@ -40,6 +61,8 @@ class Server(Section):
     token_file: Path | None = None
     max_sessions: int = Field(default=16, ge=1)
     max_sdp_bytes: int = Field(default=65536, ge=1024)
+    allowed_origins: tuple[str, ...] = ()
+    ice_servers: tuple[IceServer, ...] = ()
     _bearer: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
@@ -55,6 +78,14 @@ class Server(Section):
         if self._bearer is None and not is_loopback(self.host):
             raise _problem("host", f"{self.host} is open to other machines but no token is set; set server.token_file, or use 127.0.0.1")
         return self
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+", value):
+                raise _problem("", f"{value!r} is no origin; write https://meet.example.org, in small letters and without a path")
+        return values
 
     @property
     def bearer(self) -> str | None:

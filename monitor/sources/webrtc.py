@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import av
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.codecs import CODECS
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamError
@@ -21,10 +21,13 @@ from aiortc.sdp import SessionDescription
 
 from monitor.channel import Channel
 from monitor.clock import StreamClock
+from monitor.config import IceServer
 from monitor.errors import SourceError
 from monitor.media import MediaInfo, MediaItem, SyncSource, VideoFrame
+from monitor.sources.ice import Ice, rtc_servers
 from monitor.sources.pictures import upright_rgb
 from monitor.sources.receiving import Reception
+from monitor.sources.sdpfrag import Fragment
 from monitor.sources.sound import SoundTrack
 
 NTP_UNITS_PER_S = 1 << 32
@@ -75,9 +78,11 @@ class WebRtcSource:
     `dropped_frames` counts pictures that arrived faster than they could be decoded or converted.
     """
 
-    def __init__(self, ice_servers: Sequence[str] = (), *, connect_timeout_s: float = 20.0, frozen_timeout_s: float = 10.0) -> None:
-        """`ice_servers`: stun: or turn: URLs. No media for `frozen_timeout_s` after the first is an error."""
-        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[RTCIceServer(urls=url) for url in ice_servers]))
+    def __init__(self, ice_servers: Sequence[IceServer] = (), *, connect_timeout_s: float = 20.0, frozen_timeout_s: float = 10.0) -> None:
+        """No media for `frozen_timeout_s` after the first is an error."""
+        self._ice_servers = rtc_servers(ice_servers)
+        self._peer = RTCPeerConnection(RTCConfiguration(iceServers=self._ice_servers))
+        self._ice: Ice | None = None
         self._watched: dict[str, _Watched] = {}
         self._connect_timeout_s = connect_timeout_s
         self._frozen_timeout_s = frozen_timeout_s
@@ -110,7 +115,20 @@ class WebRtcSource:
         except (ValueError, InvalidStateError, InvalidAccessError, LookupError, AttributeError) as error:
             await self.close()
             raise SourceError(f"the offer cannot be answered: {_one_line(error)}") from None
+        self._ice = Ice(self._peer, self._ice_servers)
         return str(self._peer.localDescription.sdp)
+
+    def is_restart(self, fragment: Fragment) -> bool:
+        return self._ice is not None and self._ice.is_restart(fragment)
+
+    async def trickle(self, fragment: Fragment) -> Fragment | None:
+        """What the peer tells about its ICE after the answer; ours in return when it begins a new ICE session. Raises SourceError."""
+        if self._ice is None:
+            raise SourceError("there is no answer yet that candidates could belong to")
+        if self._ice.is_restart(fragment):
+            return await self._ice.restart(fragment)
+        await self._ice.add(fragment)
+        return None
 
     async def run(self, out: Channel[MediaItem]) -> None:
         """See `Source.run`: returns when the peer says goodbye or `close` is called."""
@@ -136,6 +154,8 @@ class WebRtcSource:
         self._over.set()
         for watched in self._watched.values():
             watched.reception.close()
+        if self._ice is not None:
+            await self._ice.close()
         await self._peer.close()
 
     def _choose_tracks(self, kinds: set[str]) -> None:

@@ -45,7 +45,7 @@ BAD = [
         "sever: {}\n",
         'FILE:1: sever: unknown key; did you mean "server"?',
     ),
-    ("server:\n  xyzzy: 1\n", "FILE:2: server.xyzzy: unknown key; known here: host, port, token, token_file, max_sessions, max_sdp_bytes"),
+    ("server:\n  xyzzy: 1\n", "FILE:2: server.xyzzy: unknown key; known here: host, port, token, token_file, max_sessions, max_sdp_bytes, allowed_origins, ice_servers"),
     ("server:\n  port: eighty\n", "FILE:2: server.port: must be a whole number, not 'eighty'"),
     ("server:\n  port: 70000\n", "FILE:2: server.port: must be at most 65535, not 70000"),
     ("server: 5\n", "FILE:1: server: must be a section of key: value lines, not 5"),
