@@ -1,0 +1,143 @@
+"""What made calls are made of, and how: genuine talk and generated voices of held-out people, a plan, some seconds forged."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data.call_forgery import Take, forge_face, frozen, joined, looped, shifted, steadied, with_sound
+from export.data.faces import Finder, frames_of, main_face, weights_file, yunet
+from export.data.pool import PoolError, Row, read_sound, read_table
+from export.data.talk import in_step, split_talk
+from export.data.voices import split_voices
+from monitor.media import AUDIO_RATE_HZ
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+KINDS = (
+    *("swap", "voice", "mouth", "genuine", "dub", "reanimation"),
+    *("frozen", "autoencoder", "shift", "genuine", "looped", "mouth+voice"),
+)
+FACE_KINDS = ("swap", "mouth", "reanimation", "autoencoder")
+FORGED_S = (3.5, 7.0)
+EDGE_S = 2.5  # at the start and the end at least so much is genuine
+LATE_S = (0.2, 0.6)
+CALL_S, CLIP_S = 14.0, 2.8
+MAX_FPS = 31.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Forged seconds [start_s, end_s) of one modality; `offset_ms` > 0: the sound is late by so much (kind "shift")."""
+
+    modality: str
+    kind: str
+    start_s: float
+    end_s: float
+    offset_ms: int = 0
+
+
+class Held:
+    """Genuine talk and generated voices of the held-out folds."""
+
+    def __init__(self, pool: Path) -> None:
+        self._talk, self._voices = pool / "data" / "talk", pool / "data" / "voices"
+        self._find: Finder = yunet(weights_file(pool, "yunet_n_dynamic.onnx"))
+        clips: dict[str, list[Row]] = defaultdict(list)
+        for row in filter(in_step, split_talk(read_table(self._talk))[1]):
+            clips[row["speaker"]].append(row)
+        self.clips = {speaker: rows for speaker, rows in sorted(clips.items()) if len(rows) >= 2}
+        if len(self.clips) < 2:
+            raise PoolError(f"{self._talk} has fewer than two held-out speakers with two clips in step; made calls need them")
+        generated = defaultdict(list)
+        for row in split_voices(read_table(self._voices))[1]:
+            if row["label"] == "fake":
+                generated[row["generator"]].append(row["file"])
+        self.generated = {name: files for name, files in sorted(generated.items()) if len(files) >= 2}
+        self.take = lru_cache(maxsize=16)(self._take)
+
+    def _take(self, file: str) -> Take:
+        """One clip at 30 pictures a second or less, with the landmarks of its largest face on every picture."""
+        path = self._talk / file
+        with av.open(str(path)) as container:
+            fps = float(container.streams.video[0].average_rate or 25)
+        every = max(1, round(fps / MAX_FPS + 0.4)) if fps > MAX_FPS else 1
+        frames = frames_of(path)[::every]
+        found = [main_face(self._find, frame) for frame in frames]
+        seen = [index for index, points in enumerate(found) if points is not None]
+        if not seen:
+            raise PoolError(f"no face in {path}; is it a clip of `talk`?")
+        landmarks = np.stack([cast(Floats, found[min(seen, key=lambda other: abs(other - index))]) for index in range(len(frames))])
+        return Take(frames, steadied(landmarks), read_sound(path), fps / every)
+
+    def speech(self, rng: np.random.Generator, seconds: float) -> tuple[str, Floats]:
+        """(generator, at least `seconds` of its voices one after another, as far as it has them)."""
+        name = str(rng.choice(list(self.generated)))
+        files = [str(file) for file in rng.permutation(self.generated[name])]
+        sounds: list[Floats] = []
+        while files and sum(map(len, sounds)) < seconds * AUDIO_RATE_HZ:
+            sounds.append(read_sound(self._voices / files.pop()))
+        return name, np.concatenate(sounds)
+
+
+@dataclass(frozen=True)
+class Forged:
+    """A take with its truth."""
+
+    take: Take
+    frames: list[Image]
+    sound: Floats
+    segments: tuple[Segment, ...]
+    masks: tuple[int, Image] | None = None
+
+
+def make(held: Held, kind: str, speaker: str, seed: int) -> Forged:
+    """A call of `speaker` with some seconds forged as `kind` says; the same for the same seed."""
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    files = [row["file"] for row in held.clips[speaker]]
+    order = [files[index % len(files)] for index in np.arange(round(CALL_S / CLIP_S)) + int(rng.integers(len(files)))]
+    take = joined([held.take(file) for file in order])
+    length_s = min(float(rng.uniform(*FORGED_S)), take.duration_s - 2 * EDGE_S)
+    start = round(float(rng.uniform(EDGE_S, take.duration_s - EDGE_S - length_s)) * take.fps)
+    part = range(start, start + round(length_s * take.fps))
+    other_speaker = str(rng.choice([each for each in held.clips if each != speaker]))
+    other = joined([held.take(row["file"]) for row in held.clips[other_speaker][:3]])
+    return _forged(held, kind, take, part, other, rng)
+
+
+def _forged(held: Held, kind: str, take: Take, part: range, other: Take, rng: np.random.Generator) -> Forged:
+    part_s = (part.start / take.fps, part.stop / take.fps)
+    frames, sound, masks = list(take.frames), take.sound, None
+    told: list[Segment] = []
+
+    def tell(modality: str, what: str, offset_ms: int = 0) -> None:
+        told.append(Segment(modality, what, round(part_s[0], 3), round(part_s[1], 3), offset_ms))
+
+    face_kind = kind.split(" and ", maxsplit=1)[0]
+    if face_kind in FACE_KINDS:
+        elsewhere = max(range(part.start), range(part.stop, len(take.frames)), key=len)
+        donors = take.wides(elsewhere), other.wides(range(0, len(other.frames), 3))
+        frames[part.start : part.stop], cells = forge_face(take, part, face_kind, donors, int(rng.integers(2**31)))
+        masks = (part.start, cells)
+        tell("video", face_kind)
+    elif kind in {"frozen", "looped"}:
+        frames[part.start : part.stop] = frozen(take, part) if kind == "frozen" else looped(take, part, float(rng.uniform(0.6, 1.6)))
+        tell("sync", kind)
+    if kind == "dub":
+        sound = with_sound(sound, part_s, other.sound)
+        tell("sync", "dub")
+    elif kind == "shift":
+        late_s = float(rng.uniform(*LATE_S)) * float(rng.choice([-1, 1]))
+        sound = shifted(sound, part_s, late_s)
+        tell("sync", "shift", round(1000 * late_s))
+    elif kind.endswith("voice"):
+        generator, speech = held.speech(rng, part_s[1] - part_s[0])
+        sound = with_sound(sound, part_s, speech)
+        tell("audio", generator)
+        tell("sync", "voice")
+    return Forged(take, frames, sound, tuple(told), masks)

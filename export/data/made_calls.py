@@ -1,0 +1,142 @@
+"""Forged calls whose truth is known to the picture: python -m export.data.made_calls [--count 24] [--seed 1] [--pool DIR] [--out DIR].
+
+Genuine talk of people whom no net was trained on, clips of one person joined to 12–20 s, of which some seconds are forged in one of the
+ways of KINDS; one call in six stays genuine. Each call is three files in the cache (folder `made_calls`): `call_0007.mp4`, `.json` (the
+fields of `MadeCall`), and where the face was changed `.masks.npz`: `masks` uint8 [n, h/4, w/4], 0..255, of the n pictures from
+`first_frame` on; all other pictures are as they were.
+"""
+
+import argparse
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data.call_making import KINDS, Forged, Held, Segment, make
+from export.data.pool import PoolError, cache_folder, pool_folder
+from monitor.media import AUDIO_RATE_HZ
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MadeCall:
+    """One call. `labels`: audio, video and sync of the whole file: real, fake, for sync also shift; empty where it is not known.
+
+    Lips that were swapped or re-animated may fit the voice or not: sync of such a call is not known. A voice spliced in does not fit.
+    """
+
+    path: Path
+    speaker: str
+    seed: int
+    fps: float
+    duration_s: float
+    labels: dict[str, str]
+    segments: tuple[Segment, ...]
+    masks: Path | None
+
+    def load_masks(self) -> tuple[int, Image] | None:
+        """(number of the first changed picture, masks [n, h/4, w/4]), None when no face was changed."""
+        if self.masks is None:
+            return None
+        with np.load(self.masks) as saved:
+            return int(saved["first_frame"]), saved["masks"]
+
+
+def read_calls(folder: Path) -> list[MadeCall]:
+    """The calls of a folder. Raises PoolError when there are none."""
+    found = []
+    for path in sorted(folder.glob("call_*.json")):
+        saved: dict[str, Any] = json.loads(path.read_text())
+        masks = saved.pop("masks")
+        segments = tuple(Segment(**each) for each in saved.pop("segments"))
+        found.append(MadeCall(path=folder / saved.pop("file"), masks=folder / masks if masks else None, segments=segments, **saved))
+    if not found:
+        raise PoolError(f"no made calls in {folder}; python -m export.data.made_calls makes them")
+    return found
+
+
+def labels_of(segments: Sequence[Segment]) -> dict[str, str]:
+    """Labels of the whole file, in the words of `devset`."""
+    touched = {segment.modality: segment.kind for segment in segments}
+    sync = "shift" if touched.get("sync") == "shift" else "fake" if "sync" in touched else "" if "video" in touched else "real"
+    return {"audio": "fake" if "audio" in touched else "real", "video": "fake" if "video" in touched else "real", "sync": sync}
+
+
+# ---------------------------------------------------------------- writing
+
+
+def encoded(frames: Sequence[Image], sound: Floats, fps: float) -> bytes:
+    """MP4 with H.264 (CRF 20) and AAC (64 kbit/s, 16 kHz)."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as out:
+        rate = Fraction(fps).limit_denominator(1001)
+        options = {"crf": "20", "preset": "veryfast", "x264-params": "log-level=none"}
+        video = out.add_stream("libx264", rate=rate, options=options)
+        video.height, video.width, video.pix_fmt = frames[0].shape[0], frames[0].shape[1], "yuv420p"
+        video.codec_context.thread_count = 1
+        audio = out.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono")
+        audio.bit_rate = 64_000
+        for rgb in frames:
+            out.mux(video.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        out.mux(video.encode(None))
+        chunk = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None]), format="fltp", layout="mono")
+        chunk.sample_rate, chunk.pts, chunk.time_base = AUDIO_RATE_HZ, 0, Fraction(1, AUDIO_RATE_HZ)
+        out.mux(audio.encode(chunk))
+        out.mux(audio.encode(None))
+    return buffer.getvalue()
+
+
+def write(folder: Path, name: str, call: Forged, speaker: str, seed: int) -> None:
+    """The files of one call; the truth comes last, so that what has one is whole."""
+    (folder / f"{name}.mp4").write_bytes(encoded(call.frames, call.sound, call.take.fps))
+    masks = None
+    if call.masks is not None:
+        masks = f"{name}.masks.npz"
+        np.savez_compressed(folder / masks, first_frame=call.masks[0], masks=call.masks[1])
+    truth = {
+        "file": f"{name}.mp4",
+        "speaker": speaker,
+        "seed": seed,
+        "fps": round(call.take.fps, 4),
+        "duration_s": round(call.take.duration_s, 3),
+        "labels": labels_of(call.segments),
+        "segments": [asdict(each) for each in call.segments],
+        "masks": masks,
+    }
+    (folder / f"{name}.json").write_text(json.dumps(truth, indent=1))
+
+
+def plan(speakers: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, str, int]]:
+    """(kind, speaker, seed) of each call: kinds in turn, speakers in turn, so that a kind meets other people each time round."""
+    for index in range(count):
+        yield KINDS[index % len(KINDS)], speakers[(index + index // len(KINDS)) % len(speakers)], 1000 * seed + index
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
+    parser.add_argument("--out", type=Path, help="default: the folder made_calls of the cache")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    held = Held(pool_folder(options.pool))
+    out: Path = options.out or cache_folder("made_calls")
+    out.mkdir(parents=True, exist_ok=True)
+    for number, (kind, speaker, seed) in enumerate(plan(list(held.clips), options.count, options.seed)):
+        write(out, f"call_{number:04d}", make(held, kind, speaker, seed), speaker, seed)
+        print(f"call_{number:04d}: {kind}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
