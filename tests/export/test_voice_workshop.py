@@ -1,0 +1,142 @@
+"""The voice workshop's copies and splices are what their labels say, and the packed spectra are those of the sound."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[export])")
+pytest.importorskip("scipy", reason="scipy is not installed (pip install -e .[export])")
+
+from export.data.pool import PoolError, SoundStore, pool_folder, read_table  # noqa: E402
+from export.data.voice_pack import STEP, Distort, SpectrumPack, frames_of, to_bytes  # noqa: E402
+from export.data.voice_workshop import copy_of, plan_copies, splice, write_copies  # noqa: E402
+from export.data.voice_workshop_neural import NETS, copier  # noqa: E402
+from export.data.voice_workshop_signal import KINDS, excitation, pitch_hz, stft  # noqa: E402
+from export.data.voices import split_voices  # noqa: E402
+from export.report_voice import families  # noqa: E402
+from monitor.speech.features import fixed_rms, log_spectrum  # noqa: E402
+
+
+def speech(seconds: float = 1.5, pitch: float = 125.0) -> np.ndarray:
+    """Harmonics under two formants, four syllables a second, a little noise; float32 at RMS 0.05."""
+    time_s = np.arange(int(seconds * 16_000)) / 16_000
+    gains = {k: np.exp(-(((k * pitch - 600) / 400) ** 2)) + 0.3 * np.exp(-(((k * pitch - 2400) / 700) ** 2)) for k in range(1, 50)}
+    voice = sum(gain * np.sin(2 * np.pi * k * pitch * time_s) for k, gain in gains.items())
+    voice = voice * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * time_s)) + np.random.default_rng(0).normal(0, 0.02, len(time_s))
+    return fixed_rms(voice.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_copy_is_seeded_and_as_long_and_loud_as_its_original_but_another_sound(name: str):
+    original = speech()
+    once, again, other = (copy_of(original, KINDS[name], np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert once.shape == original.shape
+    assert once.dtype == np.float32
+    assert np.array_equal(once, again)
+    assert not np.array_equal(once, other)
+    assert np.std(once) == pytest.approx(np.std(original), rel=0.05)
+    assert np.abs(log_spectrum(once) - log_spectrum(original)).mean() > 0.05
+    envelopes = [np.abs(sound).reshape(-1, 800).mean(1) for sound in (once, original)]
+    assert np.corrcoef(envelopes)[0, 1] > 0.5, "the syllables must stay where they were"
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_neural_vocoder_gives_back_the_length_even_untrained(name: str):
+    torch.manual_seed(0)
+    copy = copier(NETS[name]().eval())(speech()[:20_001], np.random.default_rng(0))
+    assert copy.shape == (20_001,)
+    assert np.isfinite(copy).all()
+
+
+def test_the_pitch_is_found_and_pulses_have_it():
+    found = pitch_hz(speech(pitch=160.0))
+    assert np.median(found[found > 0]) == pytest.approx(160.0, rel=0.03)
+    pulses = excitation(np.full(100, 200.0, np.float32), 160, 16_000, np.random.default_rng(0))
+    peaks = np.abs(stft(pulses, 1024, 256)).mean(0)
+    assert peaks[int(200 / 15.625) : int(200 / 15.625) + 3].max() > 3 * np.median(peaks[:40])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_splice_changes_what_it_says_and_nothing_else(seed: int):
+    genuine = speech(3.0)
+    forged = copy_of(genuine, KINDS["source-filter"], np.random.default_rng(0))[: None if seed % 2 else 30_000]
+    samples, start_s, end_s = splice(genuine, forged, np.random.default_rng(seed))
+    start, end = round(start_s * 16_000), round(end_s * 16_000)
+    changed = np.flatnonzero(samples != genuine)
+    assert samples.shape == genuine.shape
+    assert start <= changed[0] < start + 80
+    assert end - 80 <= changed[-1] < end
+    assert 0.6 <= end_s - start_s <= 0.7 * 3.0
+    assert np.std(samples[start:end]) == pytest.approx(np.std(genuine[start:end]), rel=0.15)
+
+
+def test_a_splice_needs_a_second():
+    with pytest.raises(ValueError, match="1 s"):
+        splice(speech(3.0), speech(0.5), np.random.default_rng(0))
+
+
+def test_copies_are_planned_evenly_and_stored_as_planned(tmp_path: Path):
+    rows = [{"file": f"{i}.ogg", "label": "real", "generator": "", "source": "page", "speaker": f"s{i}"} for i in range(40)]
+    planned = plan_copies(rows, ["sampled", "images", "loose phase"], 1.5, 3)
+    assert planned == plan_copies(rows, ["sampled", "images", "loose phase"], 1.5, 3)
+    assert 45 < len(planned) < 75
+    assert len({row["file"] for row in planned}) == len(planned)
+    SoundStore.write(tmp_path / "plain.i16", ((row["file"], speech()) for row in rows[:3]))
+    wanted = [row for row in planned if row["original"] in {"0.ogg", "1.ogg", "2.ogg"}]
+    write_copies(
+        tmp_path / "copies.i16", wanted, SoundStore(tmp_path / "plain.i16"), {row["file"]: ("telephone", 64_000) for row in rows}, KINDS
+    )
+    stored = SoundStore(tmp_path / "copies.i16")
+    assert all(len(stored.get(row["file"])) == len(speech()) for row in wanted)
+
+
+@pytest.mark.pool
+def test_copies_stay_in_the_fold_of_their_original():
+    try:
+        rows = read_table(pool_folder() / "data" / "voices")
+    except PoolError as error:
+        pytest.skip(str(error))
+    train, held = split_voices(rows)
+    copies = plan_copies([row for row in rows if row["label"] == "real"], list(KINDS), 1.5, 7)
+    folds = [{row["file"] for row in fold} for fold in (train, held)]
+    ours, theirs = ([row for row in copies if row["original"] in files] for files in folds)
+    assert ours
+    assert theirs
+    for column in ("source", "speaker", "original"):
+        assert not {row[column] for row in ours if row[column]} & {row[column] for row in theirs}
+    assert {row["generator"] for row in rows if row["label"] == "fake"} == families().keys()
+
+
+def test_packed_spectra_are_those_of_the_sound(tmp_path: Path):
+    clips = {"a": log_spectrum(speech()), "b": log_spectrum(speech(1.0, 200.0))}
+    SpectrumPack.write(tmp_path / "one.u8", [("a", clips["a"])])
+    SpectrumPack.write(tmp_path / "two.u8", [("b", clips["b"])])
+    pack = SpectrumPack([tmp_path / "one.u8", tmp_path / "two.u8"])
+    for name, wanted in clips.items():
+        assert pack.get(name).shape == wanted.shape
+        untouched = Distort(np.random.default_rng(0), 5.0).through(
+            pack.get(name), (np.ones(256, np.float32), np.zeros(256, np.float32), 1.0, 0)
+        )
+        audible = wanted > -8
+        shift = np.median((untouched - wanted)[audible])  # a short clip's mean power is not that of endless noise
+        assert np.abs(untouched - wanted - shift)[audible].max() <= STEP / 2 + 0.08
+    assert "c" not in pack
+
+
+def test_noise_and_filter_of_a_channel_are_heard_alike_by_both_clips():
+    distort = Distort(np.random.default_rng(0), 10.0)
+    flat = to_bytes(np.zeros((100, 256), np.float32))
+    gain, noise = np.ones(256, np.float32), np.full(256, 0.01, np.float32)
+    gain[128:] = 1e-4
+    once, again = (distort.through(flat, (gain, noise, 1.0, 40)) for _ in range(2))
+    assert np.array_equal(once, again)
+    assert once[:, 128:].mean() < once[:, :128].mean() - 3
+    louder = distort.through(flat, (gain, noise * 100, 1.0, 40))
+    assert louder[:, 128:].mean() > once[:, 128:].mean() + 3
+
+
+def test_a_short_clip_is_repeated_and_the_place_decides():
+    clip = np.arange(10, dtype=np.uint8)[:, None].repeat(256, 1)
+    assert frames_of(clip, 25, 0.0)[:, 0].tolist() == [*range(10), *range(10), *range(5)]
+    assert frames_of(clip, 4, 1.0)[:, 0].tolist() == [6, 7, 8, 9]
