@@ -113,7 +113,8 @@ class Window:
     """The same seconds of both modalities.
 
     `samples`: float32 [n], 16 kHz, gaps filled with zeros, or None when no sound came. `speech`: bool [m], one per 20 ms.
-    `frames`: every looked-at frame inside, in time order. `fresh_from_s`: start of the seconds that no earlier window held.
+    `frames`: every looked-at frame inside, in time order. `fresh_from_s`: start of the seconds that no earlier window held. `last`: the
+    media ended with it.
     """
 
     start_s: float
@@ -123,6 +124,7 @@ class Window:
     samples: NDArray[np.float32] | None
     speech: NDArray[np.bool_]
     frames: tuple[FrameFaces, ...] = ()
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Windows:
         if last_s - self._fresh_from_s >= SHORTEST_S or self._fresh_from_s == self._origin_s:
             self._end_s = last_s
             windows.extend(self._cut())
-        return windows
+        return [*windows[:-1], *(replace(window, last=True) for window in windows[-1:])]
 
     def _begin(self, time_s: float) -> None:
         if self._origin_s is None:

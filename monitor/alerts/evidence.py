@@ -59,11 +59,12 @@ class Evidence:
         self._seen_s = 0.0
 
     def _learn(self, score: Score) -> None:
-        span_s = score.end_s - score.start_s
+        start_s = max(score.start_s, self._judged_until_s)  # a window of lips may reach back into what was judged
+        span_s = max(score.end_s - start_s, 1e-3)
         if score.sync_curve is not None and self._sync is not None:
-            self._learn_sync(self._sync, score.sync_curve, score.start_s, span_s)
+            self._learn_sync(self._sync, score.sync_curve, start_s, span_s)
         elif score.logit is not None:
-            self._stretches.add(score.logit, score.start_s, span_s)
+            self._stretches.add(score.logit, start_s, span_s)
             self._log_odds = self._stretches.log_odds_by_start
         self._seen_s += span_s
         self._judged_s += span_s

@@ -1,5 +1,7 @@
 """From a window to what the models take. Pure numpy; training uses the same functions on the same windows."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,8 @@ MAX_MOUTH_GAP_S = 0.1
 STILL_LIPS = 1.2  # mean change of a mouth crop per picture, in grey levels of 255, below which nobody talks
 CROP_EVERY_S = 0.4  # of five looks a second every second one is judged
 LIPS_EVERY_S = 2.4
+HOP_S = 1.2  # between the ends of windows
+MIN_MISSED_S = 0.8
 Floats = NDArray[np.float32]
 
 
@@ -97,7 +101,13 @@ def looked_at(window: Window, track_id: int) -> list[tuple[float, FaceView]]:
 def lips_are_due(window: Window) -> bool:
     """Whether lips and voice are to be compared in this window: in every second one, so that half-overlapping windows never show the
     lip–voice net the same lips twice. Of windows that end 1.2 s apart exactly one in two holds a multiple of 2.4 s in its fresh part.
+    The first window and, where enough lips were left out, the last one are due too.
     """
-    if window.fresh_from_s <= window.start_s + 1e-6:
+    if window.fresh_from_s <= window.start_s + 1e-6 or _holds_multiple(window.fresh_from_s, window.end_s):
         return True
-    return int((window.end_s + 1e-6) / LIPS_EVERY_S) > int((window.fresh_from_s + 1e-6) / LIPS_EVERY_S)
+    missed_s = 0.0 if _holds_multiple(window.fresh_from_s - HOP_S, window.fresh_from_s) else HOP_S
+    return window.last and window.end_s - window.fresh_from_s + missed_s >= MIN_MISSED_S
+
+
+def _holds_multiple(from_s: float, to_s: float) -> bool:
+    return math.floor(to_s / LIPS_EVERY_S + 1e-6) > math.floor(from_s / LIPS_EVERY_S + 1e-6)

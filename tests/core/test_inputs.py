@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,13 @@ def test_lips_are_due_in_every_second_window(origin_s: float) -> None:
     due = [inputs.lips_are_due(window(start_s=end_s - 2.4, end_s=end_s, fresh_from_s=end_s - 1.2)) for end_s in ends_s]
     assert due in ([True, False] * 4, [False, True] * 4)
     assert inputs.lips_are_due(window(start_s=origin_s, end_s=origin_s + 2.4, fresh_from_s=origin_s)), "the first one always"
+
+
+def test_lips_at_the_end_of_a_file_are_not_left_out() -> None:
+    assert not inputs.lips_are_due(window(start_s=1.2, end_s=3.6, fresh_from_s=2.4))
+    assert inputs.lips_are_due(replace(window(start_s=1.2, end_s=3.6, fresh_from_s=2.4), last=True))
+    assert inputs.lips_are_due(replace(window(start_s=1.6, end_s=4.0, fresh_from_s=3.6), last=True)), "2.4 to 4.0 were not seen"
+    assert not inputs.lips_are_due(replace(window(start_s=2.9, end_s=5.3, fresh_from_s=4.8), last=True)), "4.8 to 5.3 are too few"
 
 
 def test_why_a_voice_is_not_judged() -> None:

@@ -103,3 +103,11 @@ def test_a_single_picture_is_a_window() -> None:
 
 def test_the_last_picture_is_in_the_last_window() -> None:
     assert cut(pictures(0, 3.0))[-1].frames[-1].time_s == pytest.approx(2.96)
+
+
+def test_the_last_window_knows_it() -> None:
+    cutter = Windows(lambda samples: np.zeros(len(samples) // 320, np.bool_), 1.0)
+    cutter.add(MediaInfo(has_audio=True, has_video=False, sync_source="container"))
+    found = cutter.add(AudioChunk(0.0, np.zeros(88_000, np.float32)))
+    assert not any(window.last for window in found)
+    assert [window.last for window in cutter.flush()] == [True]
