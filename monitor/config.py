@@ -11,7 +11,18 @@ from pydantic_core import PydanticCustomError
 
 STREAM_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*", re.IGNORECASE)
-SOURCES = {"file": "container", "sdp": "rtp", "rtsp": "rtsp", "rtsps": "rtsp"}
+SOURCES = {
+    "file": "container",
+    "sdp": "rtp",
+    "rtsp": "rtsp",
+    "rtsps": "rtsp",
+    "http": "whep",
+    "https": "whep",
+    "janus+http": "janus",
+    "janus+https": "janus",
+    "ws": "livekit",
+    "wss": "livekit",
+}
 """Where sources register: a URL's scheme, or what stands in for one, → the module of `monitor.sources` whose `open_stream` opens it."""
 SCHEMES = tuple(scheme for scheme in SOURCES if scheme not in ("file", "sdp"))
 
@@ -100,6 +111,7 @@ class Stream(Section):
     url: str | None = Field(default=None, repr=False)
     url_file: Path | None = None
     password_file: Path | None = None
+    token_file: Path | None = None
     sdp: str | None = None
     bind: IPvAnyAddress = IPv4Address("127.0.0.1")
     transport: Literal["tcp", "udp"] = "tcp"
@@ -107,6 +119,7 @@ class Stream(Section):
     realtime: bool = True
     loop: bool = False
     _address: str = PrivateAttr(default="")
+    _token: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> "Stream":
@@ -126,8 +139,15 @@ class Stream(Section):
             raise _problem(key, f"has no usable host; write {scheme}://host:port/path")
         if self.password_file is not None:
             address = _with_password(address, _read_secret("password_file", self.password_file, info))
+        if self.token_file is not None:
+            self._token = _read_secret("token_file", self.token_file, info)
         self._address = address
         return self
+
+    @property
+    def token(self) -> str | None:
+        """The content of `token_file`."""
+        return self._token
 
     @property
     def address(self) -> str:

@@ -193,7 +193,8 @@ class Whip:
         self._offers.append(now_s)
 
     async def _begin(self, stream: str, offer: str) -> tuple[Session, str]:
-        source = WebRtcSource(self._service.config.server.ice_servers)
+        config = self._service.config
+        source = WebRtcSource(config.server.ice_servers, ingest=config.ingest)
         try:
             async with asyncio.timeout(ANSWER_PATIENCE_S):
                 answer = await source.answer(offer)

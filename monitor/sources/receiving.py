@@ -47,6 +47,7 @@ class Reception:
         self._marks: OrderedDict[int, tuple[int, bool]] = OrderedDict()
         self._sending: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._bytes = 0
         self._forget()
         receiver._RTCRtpReceiver__jitter_buffer = self
         receiver._RTCRtpReceiver__nack_generator = None
@@ -63,6 +64,7 @@ class Reception:
         self._codec = self._receiver._RTCRtpReceiver__codecs[packet.payload_type]
         first, key = place_in_picture(self._codec.name, packet.payload)
         data = packet._data  # type: ignore[attr-defined]
+        self._bytes += len(packet.payload)
         last = bool(packet.marker) or self._kind == "audio"
         now_s = self._loop.time()
         self._decode(self._buffer.add(Packet(packet.sequence_number, packet.timestamp, data, first, last, key), now_s))
@@ -72,6 +74,11 @@ class Reception:
     def mark(self, timestamp: int) -> tuple[int | None, bool]:
         """(SSRC, whether it is damaged) of the decoded frame with this timestamp."""
         return self._marks.get(timestamp, (self._ssrc, False))
+
+    def taken_bytes(self) -> int:
+        """Received since the last call."""
+        taken, self._bytes = self._bytes, 0
+        return taken
 
     def close(self) -> None:
         if self._timer is not None:

@@ -21,10 +21,11 @@ from aiortc.sdp import SessionDescription
 
 from monitor.channel import Channel
 from monitor.clock import StreamClock
-from monitor.config import IceServer
+from monitor.config import IceServer, Ingest
 from monitor.errors import SourceError
 from monitor.media import MediaInfo, MediaItem, SyncSource, VideoFrame
 from monitor.sources.ice import Ice, rtc_servers
+from monitor.sources.limits import Rates
 from monitor.sources.pictures import upright_rgb
 from monitor.sources.receiving import Reception
 from monitor.sources.sdpfrag import Fragment
@@ -35,6 +36,7 @@ RTP_JUMP_S = 0.01  # RTP timestamps are exact: a single lost 20 ms packet must s
 RAW_FRAMES = 8
 KEYFRAME_PATIENCE_S = 1.0
 CHECK_S = 0.5
+INGEST = Ingest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,18 @@ class WebRtcSource:
     `dropped_frames` counts pictures that arrived faster than they could be decoded or converted.
     """
 
-    def __init__(self, ice_servers: Sequence[IceServer] = (), *, connect_timeout_s: float = 20.0, frozen_timeout_s: float = 10.0) -> None:
-        """No media for `frozen_timeout_s` after the first is an error."""
+    def __init__(
+        self,
+        ice_servers: Sequence[IceServer] = (),
+        *,
+        ingest: Ingest = INGEST,
+        name: str = "the publisher",
+        connect_timeout_s: float = 20.0,
+        frozen_timeout_s: float = 10.0,
+    ) -> None:
+        """No media for `frozen_timeout_s` after the first is an error. `ingest` limits the pictures; `name` says in errors who it is."""
+        self._name = name
+        self._rates = Rates(name, ingest)
         self._ice_servers = rtc_servers(ice_servers)
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=self._ice_servers))
         self._ice: Ice | None = None
@@ -117,6 +129,24 @@ class WebRtcSource:
             raise SourceError(f"the offer cannot be answered: {_one_line(error)}") from None
         self._ice = Ice(self._peer, self._ice_servers)
         return str(self._peer.localDescription.sdp)
+
+    async def offer(self) -> str:
+        """An SDP offer to receive sound and pictures, for `accept`; where we are the client (WHEP)."""
+        self._peer.on("connectionstatechange", self._on_state)
+        for kind in ("audio", "video"):
+            self._peer.addTransceiver(kind, direction="recvonly")
+        await self._peer.setLocalDescription(await self._peer.createOffer())
+        return str(self._peer.localDescription.sdp)
+
+    async def accept(self, answer_sdp: str) -> None:
+        """The other side's answer to `offer`. Raises SourceError when it cannot be used; the source is then closed."""
+        kinds = _published_kinds(answer_sdp, "answer")
+        try:
+            await self._peer.setRemoteDescription(RTCSessionDescription(answer_sdp, "answer"))
+            self._choose_tracks(kinds)
+        except (ValueError, InvalidStateError, InvalidAccessError, OperationError, LookupError, AttributeError) as error:
+            await self.close()
+            raise SourceError(f"the answer cannot be used: {_one_line(error)}") from None
 
     def is_restart(self, fragment: Fragment) -> bool:
         return self._ice is not None and self._ice.is_restart(fragment)
@@ -198,6 +228,8 @@ class WebRtcSource:
                 if self._clock.sync_source != self._reported:
                     self._report_sync(out)
                 if isinstance(frame, av.VideoFrame):
+                    self._rates.packet(watched.reception.taken_bytes(), watched.newest_s)
+                    self._rates.picture(frame.width, frame.height)
                     self._pictures.put_nowait(_Decoded(time_s, frame, damaged or bool(frame.is_corrupt)))
                 else:
                     for chunk in sound.add(time_s, frame):
@@ -219,15 +251,18 @@ class WebRtcSource:
         while not self._over.is_set() and not all(task.done() for task in drains):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), CHECK_S)
+            for task in drains:
+                if task.done():
+                    task.result()
             newest_s = max((watched.newest_s for watched in self._watched.values() if watched.newest_s is not None), default=None)
             if newest_s is None and loop.time() - started_s > self._connect_timeout_s:
-                raise SourceError("the publisher sent no media; can its ICE candidates reach this host?", retryable=True)
+                raise SourceError(f"{self._name} sent no media; can its ICE candidates reach this host?", retryable=True)
             if newest_s is not None and loop.time() - newest_s > self._frozen_timeout_s:
-                raise SourceError(f"no media from the publisher for {self._frozen_timeout_s:g} s", retryable=True)
+                raise SourceError(f"no media from {self._name} for {self._frozen_timeout_s:g} s", retryable=True)
             await self._ask_for_key_frame()
         if self._lost:
             never = all(watched.newest_s is None for watched in self._watched.values())
-            raise SourceError(f"the connection to the publisher {'could not be made' if never else 'was lost'}", retryable=True)
+            raise SourceError(f"the connection to {self._name} {'could not be made' if never else 'was lost'}", retryable=True)
 
     async def _ask_for_key_frame(self) -> None:
         watched = self._watched.get("video")
@@ -247,20 +282,20 @@ class WebRtcSource:
             self._over.set()
 
 
-def _published_kinds(offer_sdp: str) -> set[str]:
+def _published_kinds(sdp: str, what: str = "offer") -> set[str]:
     """Which of "audio" and "video" the peer wants to send. Raises SourceError when there is none, or no SDP at all."""
-    if not offer_sdp.lstrip().startswith("v="):
-        raise SourceError("the offer is no SDP: it does not begin with v=0")
+    if not sdp.lstrip().startswith("v="):
+        raise SourceError(f"the {what} is no SDP: it does not begin with v=0")
     try:
-        description = SessionDescription.parse(offer_sdp)
+        description = SessionDescription.parse(sdp)
     except (ValueError, LookupError, AttributeError, AssertionError, TypeError) as error:
-        raise SourceError(f"the offer is no valid SDP ({_one_line(error)})") from None
+        raise SourceError(f"the {what} is no valid SDP ({_one_line(error)})") from None
     kinds = {media.kind for media in description.media if media.kind in ("audio", "video") and media.port}
     sent = {media.kind for media in description.media if media.direction in ("sendrecv", "sendonly", None)} & kinds
     if not kinds:
-        raise SourceError("the offer has no media: it needs an audio or a video section")
+        raise SourceError(f"the {what} has no media: it needs an audio or a video section")
     if not sent:
-        raise SourceError("the offer sends nothing: its audio and video sections are recvonly or inactive")
+        raise SourceError(f"the {what} sends nothing: its audio and video sections are recvonly or inactive")
     return sent
 
 

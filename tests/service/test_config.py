@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from monitor import config_file
-from monitor.config import Config, Stream
+from monitor.config import SCHEMES, Config, Stream
 from monitor.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -58,8 +58,8 @@ BAD = [
     ("streams:\n  - url: x.mp4\n", "FILE:2: streams.0.id: is missing; add it"),
     ("streams:\n  - id: a/b\n    url: x.mp4\n", "FILE:2: streams.0.id: may hold letters, digits, '.', '_' and '-', at most 64, and starts with a letter or digit, not 'a/b'"),
     ("streams:\n  - id: a\n", "FILE:2: streams.0.url: give one of url, url_file and sdp: an address, the path of a media file or folder, or an SDP"),
-    ("streams:\n  - id: a\n    url: http://u:secret@h/\n", "FILE:3: streams.0.url: http:// is not supported; use rtsp://, rtsps:// or the path of a media file"),
-    ("streams:\n  - id: a\n    url: file:///etc/passwd\n", "FILE:3: streams.0.url: file:// is not supported; use rtsp://, rtsps:// or the path of a media file"),
+    ("streams:\n  - id: a\n    url: rtmp://u:secret@h/\n", "FILE:3: streams.0.url: rtmp:// is not supported; use KNOWN or the path of a media file"),
+    ("streams:\n  - id: a\n    url: file:///etc/passwd\n", "FILE:3: streams.0.url: file:// is not supported; use KNOWN or the path of a media file"),
     ("ingest:\n  allow_hosts: [cam.lan, 10.0.0.300]\n", "FILE:2: ingest.allow_hosts: '10.0.0.300' is no host name, address or network; write cam.lan, 192.0.2.7 or 192.0.2.0/24"),
     ("ingest:\n  allow_hosts: [10.0.0.7/8]\n", "FILE:2: ingest.allow_hosts: '10.0.0.7/8' is no host name, address or network; write cam.lan, 192.0.2.7 or 192.0.2.0/24"),
     ("ingest:\n  file_root: nope\n", "FILE:2: ingest.file_root: nope is not a folder; give the folder that holds the files, or null for anywhere"),
@@ -80,7 +80,7 @@ BAD = [
 def test_says_what_is_wrong_where(text: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    assert problems(path) == [said.replace("FILE", str(path))]
+    assert problems(path) == [said.replace("FILE", str(path)).replace("KNOWN", ", ".join(f"{scheme}://" for scheme in SCHEMES))]
 
 
 def test_names_all_problems_in_the_order_of_the_file(tmp_path: Path) -> None:
