@@ -30,19 +30,11 @@ def through_video_codec(
     `bits_per_s` 0 leaves the rate to `options` (say {"crf": "35"}). Packets of the frames in `lost` never reach the decoder, which then
     builds on what it has; a frame it cannot give shows the last one again. The first frame is never lost.
     """
-    encoder, decoder, usual = CODECS[codec]
     height, width = frames[0].shape[:2]
-    writer = cast(VideoCodecContext, av.CodecContext.create(encoder, "w"))
-    writer.width, writer.height = width + width % 2, height + height % 2
-    writer.pix_fmt, writer.time_base, writer.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
-    writer.gop_size, writer.thread_count = 250, 1
-    writer.options = usual | (options or {})
+    writer, reader = _writer(codec, height, width, options or {}), _reader(codec)
     if bits_per_s:
         writer.bit_rate = bits_per_s
         writer.options |= {"maxrate": str(bits_per_s), "bufsize": str(bits_per_s // 2)}
-    reader = cast(VideoCodecContext, av.CodecContext.create(decoder, "r"))
-    reader.thread_count = 1
-    reader.flags |= int(av.codec.context.Flags.low_delay)
     shown: dict[int, Image] = {}
     for index, rgb in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(_even(rgb), format="rgb24")
@@ -58,6 +50,43 @@ def through_video_codec(
     for index in range(1, len(frames)):
         out.append(np.ascontiguousarray(shown[index][:height, :width]) if index in shown else out[-1])
     return out
+
+
+def encoded_gray(pictures: Image, options: dict[str, str]) -> bytes:
+    """Gray pictures uint8 [n, h, w], sides even, as one H.264 stream."""
+    writer = _writer("h264", pictures.shape[1], pictures.shape[2], options | {"tune": "psnr", "preset": "medium"})
+    parts = []
+    for index, gray in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(gray), format="gray").reformat(format="yuv420p")
+        frame.pts, frame.time_base = index, Fraction(1, 25)
+        parts += writer.encode(frame)
+    return b"".join(bytes(packet) for packet in [*parts, *writer.encode(None)])
+
+
+def decoded_gray(stream: bytes) -> Image:
+    """What `encoded_gray` wrote, in order."""
+    reader = av.CodecContext.create("h264", "r")
+    reader.thread_count = 1
+    packets = [*reader.parse(stream), *reader.parse(None)]
+    frames = [frame for packet in [*packets, None] for frame in reader.decode(packet)]
+    return np.stack([np.asarray(frame.reformat(format="gray").to_ndarray(), np.uint8) for frame in frames])
+
+
+def _writer(codec: str, height: int, width: int, options: dict[str, str]) -> VideoCodecContext:
+    encoder, _, usual = CODECS[codec]
+    writer = cast(VideoCodecContext, av.CodecContext.create(encoder, "w"))
+    writer.width, writer.height = width + width % 2, height + height % 2
+    writer.pix_fmt, writer.time_base, writer.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
+    writer.gop_size, writer.thread_count = 250, 1
+    writer.options = usual | options
+    return writer
+
+
+def _reader(codec: str) -> VideoCodecContext:
+    reader = cast(VideoCodecContext, av.CodecContext.create(CODECS[codec][1], "r"))
+    reader.thread_count = 1
+    reader.flags |= int(av.codec.context.Flags.low_delay)
+    return reader
 
 
 def _decode(reader: VideoCodecContext, packet: Any, shown: dict[int, Image]) -> None:
