@@ -1,4 +1,4 @@
-"""Train, judge and export the voice net: python -m export.train_voice [--minutes 35] [--pool DIR] [--export-only]."""
+"""Train, judge and export the voice net: python -m export.train_voice [--minutes 60] [--pool DIR] [--export-only] [--without FAMILY]."""
 
 import argparse
 from collections import defaultdict
@@ -16,7 +16,7 @@ from export.data.talk import load_talk
 from export.data.voice_pack import Bytes, Channel, Distort, SpectrumPack, frames_of
 from export.data.voices import Copies, Voices, load_copies, load_spectra, load_voices
 from export.nets.voice import AROUND, VoiceNet
-from export.training import Average, Budget, Run, auc, backward, fast_on_cpu, learning_rate, prepare
+from export.training import Average, Budget, Run, auc, backward, best_of, fast_on_cpu, learning_rate, prepare
 from monitor.speech.features import fixed_rms, log_spectrum
 
 Floats = NDArray[np.float32]
@@ -30,26 +30,32 @@ ALARMS_ALLOWED = 0.08  # share of genuine talk that may score above 95 % of the 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=35, help="training time, over all resumed runs together")
+    parser.add_argument("--minutes", type=float, default=60, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--run", default="voice", help="name of the run, for a second one beside it")
     parser.add_argument("--fresh", action="store_true", help="forget an unfinished run")
     parser.add_argument("--export-only", action="store_true", help="judge and export the best state so far")
+    parser.add_argument("--start", help="name of another run whose best net a fresh run starts from")
+    parser.add_argument("--without", default="", help="a family of data/voice_families.csv to leave out and then to judge; exports nothing")
     options = parser.parse_args()
     pool = pool_folder(options.pool)
-    checkpoint = cache_folder("runs") / f"{options.run}.pt"
+    torch.set_num_threads(1)
+    checkpoint = cache_folder("runs") / f"{options.run}{options.without and '_without_' + options.without.replace(' ', '_')}.pt"
     if options.fresh:
         checkpoint.unlink(missing_ok=True)
     voices = load_voices(pool)
-    if not options.export_only:
-        torch.set_num_threads(1)
-        copies = load_copies(pool, voices)
-        data = Data(voices, copies, load_spectra(voices, copies), genuine_talk(pool))
-        train(data, checkpoint, options.minutes, options.seed)
-    from export.report_voice import export_best  # noqa: PLC0415  (it needs this module)
+    copies = load_copies(pool, voices)
+    from export import report_voice  # noqa: PLC0415  (it needs this module)
 
-    export_best(voices, load_copies(pool, voices), pool, checkpoint)
+    if not options.export_only:
+        kept = report_voice.without_family(voices, options.without)
+        data = Data(kept, copies, load_spectra(voices, copies), genuine_talk(pool))
+        train(data, checkpoint, options)
+    if options.without:
+        print(report_voice.on_left_out(voices, options.without, checkpoint))
+    else:
+        report_voice.export_best(voices, copies, pool, checkpoint)
 
 
 @dataclass(frozen=True)
@@ -198,16 +204,19 @@ def loss_of(logit: torch.Tensor, local: torch.Tensor, batch: Batch) -> torch.Ten
     return single + 0.3 * steps + 0.5 * nn.functional.softplus(originals - copies).mean()
 
 
-def train(data: Data, checkpoint: Path, minutes: float, seed: int) -> None:
-    rng = prepare(seed)
-    net = fast_on_cpu(VoiceNet())
+def train(data: Data, checkpoint: Path, options: argparse.Namespace) -> None:
+    """`options`: minutes, seed, start; a run that `checkpoint` holds already is resumed."""
+    rng, net = prepare(options.seed), VoiceNet()
+    if options.start and not checkpoint.is_file():
+        best_of(checkpoint.with_name(f"{options.start}.pt"), net)
+    net = fast_on_cpu(net)
     average = Average(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=0.02)
     run = Run({"net": net, "average": average.net, "optimiser": optimiser}, checkpoint)
     if run.step:
-        rng = np.random.default_rng([seed, run.step])
+        rng = np.random.default_rng([options.seed, run.step])
     features, held = held_features(data.voices)
-    draw, budget = Draw(data, rng), Budget(minutes, run.spent_s, run.step)
+    draw, budget = Draw(data, rng), Budget(options.minutes, run.spent_s, run.step)
     loss_now, judged_s = 1.0, budget.spent_s
     for step in budget:
         for group in optimiser.param_groups:

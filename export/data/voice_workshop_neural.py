@@ -1,9 +1,8 @@
 """Small neural vocoders, trained here for a few minutes on the pool's genuine training speech, so that their copies can be labelled forged.
 
-Four ways from frames to samples, each with the traces of its own: an inverse STFT of
-a turned pulse source (as Vocos, HiFTNet), transposed convolutions with a pulse source
-(as NSF-HiFi-GAN), repetition and convolution (as BigVGAN's and WaveGAN's upsampling), and a codec with scalar-quantised latents. They are
-trained by multi-resolution spectra alone, without a discriminator: minutes, not days, and they sound like it.
+Three ways from frames to samples, each with traces of its own: an inverse STFT of a turned pulse source (as Vocos and HiFTNet),
+transposed convolutions beside a pulse source (as NSF-HiFi-GAN), and a codec with scalar-quantised latents. They are trained by
+multi-resolution spectra alone, without a discriminator: minutes, not days, and they sound like it.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,35 +77,27 @@ class MelInverse(nn.Module):
 
 
 class Upsampling(nn.Module):
-    """`mel` → samples through ×8, ×8, ×4: transposed convolutions that are given `pulses` [B, 256 T], or repetition without them."""
+    """`mel` → samples by transposed convolutions, ×8, ×8, ×4, each of which hears `pulses` [B, 256 T] at its own rate."""
 
-    def __init__(self, transposed: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.transposed = transposed
         widths = (128, 64, 32, 16)
         self.first = nn.Sequential(nn.Conv1d(80, 128, 7, padding=3), Frames(128, 3))
-        self.ups = nn.ModuleList()
-        self.sources = nn.ModuleList()
-        self.mixes = nn.ModuleList()
+        self.ups, self.sources, self.mixes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         left = HOP
         for before, after, factor in zip(widths, widths[1:], (8, 8, 4), strict=False):
             left //= factor
-            up: nn.Module = nn.ConvTranspose1d(before, after, 2 * factor, factor, factor // 2)
-            if not transposed:
-                up = nn.Sequential(nn.Upsample(scale_factor=factor), nn.Conv1d(before, after, 7, padding=3))
-            self.ups.append(up)
+            self.ups.append(nn.ConvTranspose1d(before, after, 2 * factor, factor, factor // 2))
             self.sources.append(nn.Conv1d(1, after, 2 * left + 1, left, left))
-            self.mixes.append(
-                nn.ModuleList(nn.Conv1d(after, after, 5, padding=2 * spread, dilation=spread) for spread in ((1, 3) if left > 1 else (1,)))
-            )
+            spreads = (1, 3) if left > 1 else (1,)
+            self.mixes.append(nn.ModuleList(nn.Conv1d(after, after, 5, padding=2 * spread, dilation=spread) for spread in spreads))
         self.last = nn.Conv1d(widths[-1], 1, 7, padding=3)
 
     def forward(self, samples: Tensor, mel: Tensor, pulses: Tensor) -> Tensor:
         x = self.first(mel)
         for up, source, mixes in zip(self.ups, self.sources, self.mixes, strict=True):
             x = up(functional.leaky_relu(x, 0.1))
-            if self.transposed:
-                x = x + source(pulses[:, None])[:, :, : x.shape[2]]
+            x = x + source(pulses[:, None])[:, :, : x.shape[2]]
             for mix in mixes:  # type: ignore[attr-defined]
                 x = x + mix(functional.leaky_relu(x, 0.1))
         made: Tensor = torch.tanh(self.last(functional.leaky_relu(x, 0.1)))[:, 0]
@@ -131,8 +122,7 @@ class Codec(nn.Module):
 
 NETS: dict[str, Callable[[], nn.Module]] = {
     "neural inverse STFT": MelInverse,
-    "neural transposed with pulses": lambda: Upsampling(transposed=True),
-    "neural repeated": lambda: Upsampling(transposed=False),
+    "neural transposed with pulses": Upsampling,
     "neural codec": Codec,
 }
 

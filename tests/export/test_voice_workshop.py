@@ -13,8 +13,9 @@ from export.data.voice_pack import STEP, Distort, SpectrumPack, frames_of, to_by
 from export.data.voice_workshop import copy_of, plan_copies, splice, write_copies  # noqa: E402
 from export.data.voice_workshop_neural import NETS, copier  # noqa: E402
 from export.data.voice_workshop_signal import KINDS, excitation, pitch_hz, stft  # noqa: E402
-from export.data.voices import split_voices  # noqa: E402
-from export.report_voice import families  # noqa: E402
+from export.data.voices import Copies, Voices, split_voices  # noqa: E402
+from export.report_voice import families, without_family  # noqa: E402
+from export.train_voice import Data, Draw, loss_of  # noqa: E402
 from monitor.speech.features import fixed_rms, log_spectrum  # noqa: E402
 
 
@@ -108,6 +109,16 @@ def test_copies_stay_in_the_fold_of_their_original():
     assert {row["generator"] for row in rows if row["label"] == "fake"} == families().keys()
 
 
+def test_a_family_can_be_left_out_and_an_unknown_one_is_told(tmp_path: Path):
+    voices = tiny_data(tmp_path).voices
+    rows = [row | {"generator": "bigvgan"} if row["file"] == "fake0" else row for row in voices.train]
+    some = Voices(rows, [], voices.plain, voices.worn)
+    assert len(without_family(some, "").train) == 4
+    assert [row["file"] for row in without_family(some, "vocoder copy").train] == ["real0", "real1", "fake1"]
+    with pytest.raises(SystemExit, match="no family 'parrots'"):
+        without_family(some, "parrots")
+
+
 def test_packed_spectra_are_those_of_the_sound(tmp_path: Path):
     clips = {"a": log_spectrum(speech()), "b": log_spectrum(speech(1.0, 200.0))}
     SpectrumPack.write(tmp_path / "one.u8", [("a", clips["a"])])
@@ -140,3 +151,50 @@ def test_a_short_clip_is_repeated_and_the_place_decides():
     clip = np.arange(10, dtype=np.uint8)[:, None].repeat(256, 1)
     assert frames_of(clip, 25, 0.0)[:, 0].tolist() == [*range(10), *range(10), *range(5)]
     assert frames_of(clip, 4, 1.0)[:, 0].tolist() == [6, 7, 8, 9]
+
+
+def tiny_data(folder: Path) -> Data:
+    """Two genuine clips, two generated ones, and one copy of each genuine clip that has exactly its original's spectra."""
+    train = [
+        {"file": f"{label}{i}", "label": label, "generator": "vocoder" * (label == "fake"), "source": "page", "speaker": f"{label}{i}"}
+        for label in ("real", "fake")
+        for i in range(2)
+    ]
+    copies = [row | {"file": f"sampled~{row['file']}", "label": "fake", "original": row["file"]} for row in train[:2]]
+    rng = np.random.default_rng(0)
+    spectra = {row["file"]: rng.normal(-4, 2, (300, 256)).astype(np.float32) for row in train}
+    spectra |= {copy["file"]: spectra[copy["original"]] for copy in copies}
+    SpectrumPack.write(folder / "all.u8", ((f"{v}:{file}", found) for file, found in spectra.items() for v in ("plain", "worn", "rough")))
+    SoundStore.write(folder / "some.i16", [("some", speech())])
+    unused = SoundStore(folder / "some.i16")
+    return Data(
+        Voices(train, [], unused, unused), Copies(copies, [], {}), SpectrumPack([folder / "all.u8"]), np.zeros((0, 240, 256), np.float32)
+    )
+
+
+def test_a_copy_passes_the_same_channel_as_the_original_beside_it(tmp_path: Path):
+    draw = Draw(tiny_data(tmp_path), np.random.default_rng(0))
+    for _ in range(4):
+        batch = draw.batch()
+        originals, made = batch.spectrum[-2 * batch.pairs : -batch.pairs], batch.spectrum[-batch.pairs :]
+        assert torch.equal(originals, made)
+        assert not torch.equal(originals[0], originals[1])
+        assert batch.label[-2 * batch.pairs :].tolist() == [0.0] * batch.pairs + [1.0] * batch.pairs
+        share = batch.forged.mean(1)
+        assert set(share[batch.label == 0].tolist()) == {0.0}
+        assert ((share > 0.3) == (batch.label == 1)).all()
+        assert ((share > 0) & (share < 1)).any(), "splices have a forged stretch and a genuine one"
+
+
+def test_the_loss_wants_copies_above_originals_and_forged_steps_found(tmp_path: Path):
+    batch = Draw(tiny_data(tmp_path), np.random.default_rng(0)).batch()
+    steps = -(-batch.forged.shape[1] // 16)
+    right, wrong = 4 * (2 * batch.label - 1), torch.zeros(len(batch.label))
+    share = torch.nn.functional.interpolate(batch.forged[:, None], size=steps, mode="area")[:, 0]
+    assert loss_of(right, 4 * (2 * share - 1), batch) < loss_of(wrong, 0 * share, batch) < loss_of(-right, 4 * (1 - 2 * share), batch)
+    swapped = right.clone()
+    swapped[-2 * batch.pairs :] = 0
+    better, worse = swapped.clone(), swapped.clone()
+    better[-batch.pairs :] += 0.5
+    worse[-2 * batch.pairs : -batch.pairs] += 0.5
+    assert loss_of(better, 0 * share, batch) < loss_of(worse, 0 * share, batch)
