@@ -7,6 +7,7 @@ of `face_augment` makes, regions that lost quality, is not repeated here.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -47,11 +48,11 @@ def forge(kind: str, genuine: Image, donors: Donors, rng: Draw) -> tuple[Image, 
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8), mask
 
 
-def most_alike(genuine: Image, candidates: Sequence[Image]) -> Image:
-    """The candidate whose inner face, seen coarsely and without its mean, is nearest: about the same pose and light, for a swap."""
+def most_alike(genuine: Image, candidates: Sequence[Image]) -> int:
+    """Index of the candidate whose inner face, seen coarsely and without its mean, is nearest: about the same pose and light."""
     coarse = np.stack([cv2.resize(each[48:132, 44:116], (9, 10), interpolation=cv2.INTER_AREA) for each in (genuine, *candidates)])
     pattern = coarse.astype(np.float32) - coarse.mean((1, 2), keepdims=True)
-    return candidates[int(np.abs(pattern[1:] - pattern[0]).mean((1, 2, 3)).argmin())]
+    return int(np.abs(pattern[1:] - pattern[0]).mean((1, 2, 3)).argmin())
 
 
 def levelled(source: Image, target: Image, mask: Floats, rng: Draw) -> Floats:
@@ -63,8 +64,9 @@ def levelled(source: Image, target: Image, mask: Floats, rng: Draw) -> Floats:
         if abs(gain - 1) > 0.02:
             out += (out - cv2.GaussianBlur(out, (0, 0), HIGH_PASS_PX)) * np.float32(gain - 1)
     missing = wanted**2 - _detail(out, mask) ** 2
+    grain = np.random.default_rng([int(rng.integers(2**31)), crc32(target[::4, ::4].tobytes())])  # another on every picture, as a camera's
     if missing > 0:
-        out += rng.standard_normal((*mask.shape, 1), np.float32) * np.float32(np.sqrt(missing / LAPLACIAN_OF_NOISE))
+        out += grain.standard_normal((*mask.shape, 1), np.float32) * np.float32(np.sqrt(missing / LAPLACIAN_OF_NOISE))
     return out
 
 
