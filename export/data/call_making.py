@@ -1,6 +1,7 @@
 """What made calls are made of, and how: genuine talk and generated voices of held-out people, a plan, some seconds forged."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from monitor.media import AUDIO_RATE_HZ
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Speech = Callable[[np.random.Generator, float], tuple[str, Floats]]  # see `Held.speech`
 KINDS = (
     *("swap", "voice", "mouth", "genuine", "dub", "reanimation"),
     *("frozen", "autoencoder", "shift", "genuine", "looped", "mouth+voice"),
@@ -107,10 +109,10 @@ def make(held: Held, kind: str, speaker: str, seed: int) -> Forged:
     part = range(start, start + round(length_s * take.fps))
     other_speaker = str(rng.choice([each for each in held.clips if each != speaker]))
     other = joined([held.take(row["file"]) for row in held.clips[other_speaker][:3]])
-    return _forged(held, kind, take, part, other, rng)
+    return _forged(held.speech, kind, take, part, other, rng)
 
 
-def _forged(held: Held, kind: str, take: Take, part: range, other: Take, rng: np.random.Generator) -> Forged:
+def _forged(speech: Speech, kind: str, take: Take, part: range, other: Take, rng: np.random.Generator) -> Forged:
     part_s = (part.start / take.fps, part.stop / take.fps)
     frames, sound, masks = list(take.frames), take.sound, None
     told: list[Segment] = []
@@ -118,7 +120,7 @@ def _forged(held: Held, kind: str, take: Take, part: range, other: Take, rng: np
     def tell(modality: str, what: str, offset_ms: int = 0) -> None:
         told.append(Segment(modality, what, round(part_s[0], 3), round(part_s[1], 3), offset_ms))
 
-    face_kind = kind.split(" and ", maxsplit=1)[0]
+    face_kind = kind.split("+", maxsplit=1)[0]
     if face_kind in FACE_KINDS:
         elsewhere = max(range(part.start), range(part.stop, len(take.frames)), key=len)
         donors = take.wides(elsewhere), other.wides(range(0, len(other.frames), 3))
@@ -136,8 +138,8 @@ def _forged(held: Held, kind: str, take: Take, part: range, other: Take, rng: np
         sound = shifted(sound, part_s, late_s)
         tell("sync", "shift", round(1000 * late_s))
     elif kind.endswith("voice"):
-        generator, speech = held.speech(rng, part_s[1] - part_s[0])
-        sound = with_sound(sound, part_s, speech)
+        generator, spoken = speech(rng, part_s[1] - part_s[0])
+        sound = with_sound(sound, part_s, spoken)
         tell("audio", generator)
         tell("sync", "voice")
     return Forged(take, frames, sound, tuple(told), masks)
