@@ -62,12 +62,13 @@ async def scan_file(
     await watch(path.name, ContainerSource(str(path)), engine, policies, note, live=False, on_score=summary.score)
     if heatmaps_dir is not None:
         await asyncio.to_thread(_save_heatmaps, heatmaps_dir, path, summary)
-    return _result(path, summary, engine, monotonic() - started)
+    return result_of(str(path), summary, engine, monotonic() - started)
 
 
-def _result(path: Path, summary: Summary, engine: Engine, elapsed_s: float) -> dict[str, Any]:
+def result_of(source: str, summary: Summary, engine: Engine, elapsed_s: float) -> dict[str, Any]:
+    """What `scan` prints of one recording (see the contract in the README)."""
     return {
-        "source": str(path),
+        "source": source,
         "duration_s": round(summary.duration_s, 3),
         "verdicts": {modality: _verdict(summary.verdict(modality)) for modality in MODALITIES},
         "segments": [

@@ -1,0 +1,103 @@
+"""How well the face net's maps show what was changed: aligned pairs of the pool, and calls whose masks are known."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from export.data.faces import MARGIN_PX, FaceCache
+from export.evaluation.judging import Product, progress_bar
+from export.evaluation.metrics import NAN, Scores, auc
+from export.evaluation.sources import collect, file_source
+from export.onnx_files import open_onnx
+from monitor.faces.crop import face_crop
+from monitor.media import VideoFrame
+
+BATCH = 32
+CHANGED, UNTOUCHED = 0.5, 0.05  # share of a cell; what lies between is the mask's edge and counts as neither
+LEAST_CELLS = 4
+CALL_PICTURES = 8
+Told = dict[str, Any]
+Maps = NDArray[np.float32]
+
+
+def map_numbers(maps: Maps, masks: Maps) -> Told:
+    """`maps` logits [n, 16, 16], `masks` [n, 16, 16] 0..1. Pixel AUC per crop (mean) and over all cells, and the IoU at p = .5 (mean)."""
+    each, overlaps = [], []
+    for cells, mask in zip(maps, masks, strict=True):
+        changed, untouched = mask > CHANGED, mask < UNTOUCHED
+        if changed.sum() < LEAST_CELLS or untouched.sum() < LEAST_CELLS:
+            continue
+        known = changed | untouched
+        each.append(auc(_cells(cells[known], changed[known])))
+        said = (cells > 0) & known
+        overlaps.append(float((said & changed).sum() / (said | changed).sum()))
+    changed, known = masks > CHANGED, (masks > CHANGED) | (masks < UNTOUCHED)
+    return {
+        "pixel_auc": float(np.mean(each)) if each else NAN,
+        "pixel_auc_all_cells": auc(_cells(maps[known], changed[known])) if known.any() else NAN,
+        "iou": float(np.mean(overlaps)) if overlaps else NAN,
+        "crops": len(each),
+    }
+
+
+def _cells(values: Maps, changed: NDArray[np.bool_]) -> Scores:
+    return Scores(values.astype(np.float64), changed, np.zeros(len(values), np.str_))
+
+
+def map_logits(model: Path, faces: NDArray[np.uint8]) -> Maps:
+    """The shipped file's maps [n, 16, 16] of crops [n, 128, 128, 3]."""
+    session = open_onnx(model)
+    parts = [
+        session.run(["map_logits"], {"face": np.ascontiguousarray(faces[at : at + BATCH].transpose(0, 3, 1, 2), dtype=np.float32)})[0]
+        for at in range(0, len(faces), BATCH)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, 16, 16), np.float32)
+
+
+def aligned_pairs(model: Path, cache: FaceCache, held_clips: set[str], most: int) -> Told:
+    """Fakes of held-out clips of `wild` against the difference to their own original."""
+    rows = [i for i, row in enumerate(cache.rows) if row.pool == "wild" and row.clip in held_clips and row.fake and row.masked]
+    rows = [rows[k] for k in np.random.default_rng(5).permutation(len(rows))[:most]]
+    if not rows:
+        return {"crops": 0}
+    faces = np.stack([cache.crops[i] for i in rows])[:, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    wide = np.stack([cache.masks[i] for i in rows]).astype(np.float32) / 255
+    masks = wide[:, 4:-4, 4:-4].reshape(-1, 16, 2, 16, 2).mean((2, 4))
+    return map_numbers(map_logits(model, faces), masks)
+
+
+def made_calls(product: Product, model: Path, calls: Sequence[Any]) -> Told:
+    """Pictures of made calls (see `export.data.made_calls`): the mask goes through the same crop as the face."""
+    faces, masks = [], []
+    with progress_bar() as bar:
+        task = bar.add_task("maps of made calls", total=len(calls))
+        for call in calls:
+            for frame, mask in _masked_pictures(product, call):
+                found = max(product.engine.detect(frame.rgb), key=lambda each: each.confidence, default=None)
+                if found is None:
+                    continue
+                faces.append(face_crop(frame.rgb, found.landmarks_xy))
+                size = frame.rgb.shape[1], frame.rgb.shape[0]
+                whole = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)
+                cut = face_crop(np.repeat(whole[..., None], 3, axis=2), found.landmarks_xy)[..., 0]
+                masks.append(cut.astype(np.float32).reshape(16, 8, 16, 8).mean((1, 3)) / 255)
+            bar.advance(task)
+    if not faces:
+        return {"crops": 0}
+    return map_numbers(map_logits(model, np.stack(faces)), np.stack(masks))
+
+
+def _masked_pictures(product: Product, call: Any) -> list[tuple[VideoFrame, NDArray[np.uint8]]]:
+    """Up to CALL_PICTURES pictures of a call spread over its masked seconds, each with its mask."""
+    found = call.load_masks()
+    if found is None:
+        return []
+    first, masks = found
+    wanted = {first + int(k) for k in np.linspace(0, len(masks) - 1, CALL_PICTURES)}
+    items = product.wait_for(collect(file_source(call.path), VideoFrame, call.duration_s + 1))
+    pictures = [item for item in items if isinstance(item, VideoFrame)]
+    return [(picture, masks[at - first]) for at, picture in enumerate(pictures) if at in wanted]

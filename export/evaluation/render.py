@@ -1,0 +1,66 @@
+"""The numbers as a page, by the template report.md.j2 beside this file. Pure: dict in, text out."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+
+Told = dict[str, Any]
+BY_HAND = re.compile(r"<!-- by hand -->\n(.*?)\n<!-- /by hand -->", re.DOTALL)
+
+
+def report(numbers: Told, images: Sequence[str] = (), notes: str = "") -> str:
+    """Markdown. `images`: paths of the plots as the page names them. `notes`: paragraphs by hand (see `by_hand`), without numbers."""
+    folder = FileSystemLoader(Path(__file__).parent)
+    pages = Environment(loader=folder, undefined=ChainableUndefined, keep_trailing_newline=True)  # noqa: S701 (Markdown is not HTML)
+    pages.filters |= {"number": number, "ranged": ranged, "suite": suite}
+    overview = numbers["overview"]
+    overview = overview | {"speed": overview["media_s"] / max(overview["judging_s"], 1e-6)}
+    return pages.get_template("report.md.j2").render(
+        numbers
+        | {
+            "overview": overview,
+            "judged": [*overview["modalities"].items(), ("union", overview["union"])],
+            "images": {path.rsplit("evaluation_", 1)[-1].removesuffix(".svg"): path for path in images},
+            "notes": notes,
+        }
+    )
+
+
+def by_hand(page: str) -> str:
+    """What a person wrote into an older page, between its marks; it goes into the next one unchanged."""
+    found = BY_HAND.search(page)
+    return found.group(1) if found else ""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def ranged(values: Sequence[float | None]) -> str:
+    """value (low–high)"""
+    value, low, high = values
+    return number(value) if low is None or high is None else f"{number(value)} ({number(low)}–{number(high)})"
+
+
+def suite(points: Sequence[Told]) -> Told:
+    """Points of a robustness suite as rows: one for each distortion, one column for each level; the first point is the clean one."""
+    clean, *others = points
+    levels = sorted({point["level"] for point in others})
+    rows = []
+    for name in dict.fromkeys(point["name"] for point in others):
+        mine = {point["level"]: point for point in others if point["name"] == name}
+        rows.append(
+            {
+                "name": name,
+                "auc": [mine[level]["auc"][0] if level in mine else None for level in levels],
+                "judged": mine[max(mine)]["judged"],
+                "false_alarms": max(point["false_alarms"] for point in mine.values()),
+            }
+        )
+    return {"clean": clean, "levels": levels, "rows": rows}

@@ -1,0 +1,130 @@
+"""How the AUC falls when a call does things to pictures and sound: 7 distortions and call degradations at 5 levels, codecs and noise."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from export.data.degrade_video import DEGRADATIONS, DISTORTIONS
+from export.data.layouts import LabelledClip
+from export.data.pool import Floats
+from export.data.sound import CODECS, through_codec
+from export.evaluation.judging import Judged, Judgement, Product, progress_bar, scores_of
+from export.evaluation.metrics import auc, interval
+from export.evaluation.sources import collect, file_source, pictures_of, samples_of, showing, sounding, thinned
+from monitor.errors import MonitorError
+from monitor.media import AudioChunk, MediaItem, Modality, VideoFrame
+from monitor.sources import Source
+
+LEVELS = (1, 2, 3, 4, 5)
+SECONDS = 2.4  # of each clip: one window
+CALL_HZ = 12.5  # pictures that a call degrades
+LOOKED_AT_HZ = 5.0  # of these the pictures that the face net sees; all that is judged when lips do not count for video
+CALL_LEVELS = (1, 3, 5)
+NOISE_DB = {1: 40.0, 2: 30.0, 3: 20.0, 4: 10.0, 5: 5.0}  # speech above noise
+LOUDNESS_DB = {1: -16.0, 2: -22.0, 3: -29.0, 4: -36.0, 5: -42.0}
+Told = dict[str, Any]
+
+
+def robustness(product: Product, pictures: Sequence[LabelledClip], voices: Sequence[LabelledClip], levels: Sequence[int] = LEVELS) -> Told:
+    """Curves of AUC over level, for the same clips throughout. Level 0 is the clip as it was found, cut to SECONDS."""
+    lips_count = any("lips" in fusion.weights for fusion in product.engine.calibration.video.fusions)
+    looked_at_hz = CALL_HZ if lips_count else LOOKED_AT_HZ
+    return {
+        "seconds": SECONDS,
+        "pictures_hz": looked_at_hz,
+        "video": _suite(product, pictures, "video", VideoFrame, picture_ways(levels, looked_at_hz), "distorted pictures"),
+        "audio": _suite(product, voices, "audio", AudioChunk, sound_ways(levels), "distorted sound"),
+    }
+
+
+Way = Callable[[list[MediaItem], np.random.Generator], Source]
+
+
+def picture_ways(levels: Sequence[int], looked_at_hz: float) -> Mapping[tuple[str, int], Way]:
+    """Each distortion at each level as a function from a clip's pictures to a source."""
+
+    def seen(frames: list[VideoFrame]) -> list[VideoFrame]:
+        return thinned(frames, looked_at_hz)
+
+    def each_picture(name: str, level: int) -> Way:
+        return lambda items, rng: showing([replace(f, rgb=DISTORTIONS[name](f.rgb, level)) for f in seen(pictures_of(items))])
+
+    def whole_call(name: str, level: int) -> Way:
+        return lambda items, rng: showing(seen(degraded(pictures_of(items), name, level, rng)))
+
+    ways: dict[tuple[str, int], Way] = {("as found", 0): lambda items, rng: showing(seen(pictures_of(items)))}
+    ways |= {(name, level): each_picture(name, level) for name in DISTORTIONS for level in levels}
+    return ways | {(f"call: {name}", level): whole_call(name, level) for name in DEGRADATIONS for level in CALL_LEVELS if level in levels}
+
+
+def sound_ways(levels: Sequence[int]) -> Mapping[tuple[str, int], Way]:
+    """Codecs (their lowest bitrate is level 5), noise and loudness as functions from a clip's sound to a source."""
+
+    def coded(name: str, level: int) -> Way:
+        rates = CODECS[name][2]
+        rate = rates[max(0, round((5 - level) / 4 * (len(rates) - 1)))]
+        return lambda items, rng: sounding(through_codec(samples_of(items), name, rate))
+
+    def noisy(level: int) -> Way:
+        return lambda items, rng: sounding(with_noise(samples_of(items), NOISE_DB[level], rng))
+
+    def loud(level: int) -> Way:
+        return lambda items, rng: sounding(at_loudness(samples_of(items), LOUDNESS_DB[level]))
+
+    ways: dict[tuple[str, int], Way] = {("as found", 0): lambda items, rng: sounding(samples_of(items))}
+    for name in CODECS:
+        own = levels if len(CODECS[name][2]) > 1 else levels[-1:]
+        ways |= {(f"codec: {name}", level): coded(name, level) for level in own}
+    ways |= {("noise", level): noisy(level) for level in levels}
+    return ways | {("loudness", level): loud(level) for level in levels}
+
+
+def with_noise(samples: Floats, above_db: float, rng: np.random.Generator) -> Floats:
+    """White noise, `above_db` below the sound's own RMS."""
+    level = float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
+    return (samples + rng.standard_normal(len(samples)) * level * 10 ** (-above_db / 20)).astype(np.float32)
+
+
+def at_loudness(samples: Floats, level_db: float) -> Floats:
+    """RMS at `level_db` of full scale, peaks clipped as a sound card does."""
+    level = float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
+    louder: Floats = np.clip(samples * (10 ** (level_db / 20) / max(level, 1e-6)), -1, 1).astype(np.float32)
+    return louder
+
+
+def degraded(frames: list[VideoFrame], name: str, level: int, rng: np.random.Generator) -> list[VideoFrame]:
+    """What a call does to a run of pictures (see `export.data.degrade_video`)."""
+    pictures = DEGRADATIONS[name]([frame.rgb for frame in frames], rng, level)
+    return [replace(frame, rgb=picture) for frame, picture in zip(frames, pictures, strict=True)]
+
+
+def _suite(
+    product: Product, clips: Sequence[LabelledClip], modality: Modality, track: type, ways: Mapping[tuple[str, int], Way], what: str
+) -> Told:
+    """Every clip is read once and judged in every way; the clip's number seeds whatever is drawn."""
+    judged: dict[tuple[str, int], list[tuple[LabelledClip, Judgement]]] = {way: [] for way in ways}
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=len(clips) * len(ways))
+        for number, clip in enumerate(clips):
+            try:
+                items = product.wait_for(collect(file_source(clip.path), track, SECONDS, CALL_HZ))
+            except MonitorError:
+                items = []
+            for key, way in ways.items():
+                if len(items) > 1:
+                    judged[key].append((clip, product.judge(way(items, np.random.default_rng(number)), clip.path.name)))
+                bar.advance(task)
+    return {"clips": len(clips), "points": [{"name": name, "level": level} | _point(judged[name, level], modality) for name, level in ways]}
+
+
+def _point(judged: Judged, modality: Modality) -> Told:
+    scores = scores_of(judged, modality)
+    genuine = [said.state(modality) for clip, said in judged if clip.label(modality) == "real"]
+    return {
+        "auc": [auc(scores), *interval(scores, auc, draws=150)],
+        "judged": len(scores.p),
+        "false_alarms": sum(state == "fake" for state in genuine),
+        "genuine": len(genuine),
+    }

@@ -1,0 +1,155 @@
+"""All sections in order, each timed, with a reason in the place of one that cannot run."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from export.data.faces import open_cache
+from export.data.folds import wild_split
+from export.data.layouts import LabelledClip
+from export.data.made_calls import read_calls
+from export.data.pool import PoolError, cache_folder, pool_folder, read_table
+from export.evaluation.calls import false_incidents, read_made_calls, segments
+from export.evaluation.folds import cross_validation
+from export.evaluation.judging import Judged, Product, balanced, union_label
+from export.evaluation.maps import aligned_pairs, made_calls
+from export.evaluation.nuisances import nuisances
+from export.evaluation.overview import conditions, overview
+from export.evaluation.robustness import LEVELS, robustness
+
+SECTIONS = ("conditions", "robustness", "nuisances", "calls", "maps", "folds")
+Told = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything is judged; clips unless said otherwise."""
+
+    draws: int
+    conditions: int
+    distorted: int
+    distorted_voices: int
+    levels: tuple[int, ...]
+    equalised: int
+    made_calls: int
+    genuine_call_s: float
+    genuine_s: float
+    pairs: int
+
+
+FULL = Sizes(200, 60, 24, 40, LEVELS, 50, 24, 30.0, 300.0, 400)
+QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 12.0, 36.0, 60)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to measure with what. `name` of the folder; `pool` and `calls` None: where they usually are."""
+
+    name: str
+    models: Path
+    sizes: Sizes
+    sections: set[str]
+    pool: Path | None = None
+    calls: Path | None = None
+
+
+def evaluate(task: Task, clips: list[LabelledClip]) -> tuple[Told, Judged]:
+    """Every number (NaN as None), and what was judged. Raises ModelError."""
+    started, sizes = monotonic(), task.sizes
+    with Product(task.models) as product:
+        judged = product.judge_all(clips, f"scanning {task.name}")
+        work: dict[str, Callable[[], Any]] = {
+            "conditions": lambda: conditions(product, judged, _both(clips, sizes.conditions)),
+            "robustness": lambda: robustness(
+                product, balanced(clips, "video", sizes.distorted), balanced(clips, "audio", sizes.distorted_voices), sizes.levels
+            ),
+            "nuisances": lambda: nuisances(
+                product, judged, {"audio": balanced(clips, "audio", sizes.equalised), "video": balanced(clips, "video", sizes.equalised)}
+            ),
+            "calls": lambda: _calls(product, clips, judged, sizes, task.calls),
+            "maps": lambda: _maps(product, task),
+            "folds": lambda: _folds(task.pool),
+        }
+        numbers: Told = {
+            "folder": task.name,
+            "models": {model.name: model.sha256 for model in product.engine.models},
+            "thresholds": {m: product.policies.of(m).threshold for m in ("audio", "video", "sync")},
+            "overview": overview(judged, sizes.draws),
+            "cards": _cards(task.models),
+            "skipped": {},
+            "seconds": {"overview": monotonic() - started},
+        }
+        for name in SECTIONS:
+            if name not in task.sections:
+                continue
+            began = monotonic()
+            try:
+                numbers[name] = work[name]()
+            except PoolError as why:
+                numbers["skipped"][name] = str(why)
+            numbers["seconds"][name] = monotonic() - began
+    numbers["seconds"]["all"] = monotonic() - started
+    told: Told = plain(numbers)
+    return told, judged
+
+
+def plain(value: Any) -> Any:
+    """The same for JSON: floats of five digits, NaN as None, tuples as lists."""
+    if isinstance(value, float):
+        return None if math.isnan(value) or math.isinf(value) else round(value, 5)
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+def _both(clips: list[LabelledClip], count: int) -> list[LabelledClip]:
+    """Clips for both modalities: half chosen for their voice, half for their face."""
+    chosen = {clip.path: clip for clip in [*balanced(clips, "audio", count // 2), *balanced(clips, "video", count // 2)]}
+    return list(chosen.values())
+
+
+def _calls(product: Product, clips: list[LabelledClip], judged: Judged, sizes: Sizes, folder: Path | None) -> Told:
+    genuine = [clip for clip in clips if union_label(clip) == "real" and not clip.derived and not clip.segments]
+    told: Told = {"genuine": false_incidents(product, genuine, sizes.genuine_call_s, sizes.genuine_s) if genuine else None}
+    own = [(clip, said) for clip, said in judged if clip.segments]
+    if own:
+        return told | {"segments": segments(judged), "of": "the folder's own forged seconds"}
+    made = made_call_folder(folder)
+    if made is None:
+        return told | {"missing": "no made calls; python -m export.data.made_calls makes them"}
+    rows = read_made_calls(made)[: sizes.made_calls]
+    return told | {"segments": segments(product.judge_all(rows, "made calls")), "of": "calls made from held-out talk"}
+
+
+def made_call_folder(chosen: Path | None) -> Path | None:
+    folder = chosen or cache_folder("made_calls")
+    return folder if next(folder.glob("call_*.json"), None) else None
+
+
+def _maps(product: Product, task: Task) -> Told:
+    where = pool_folder(task.pool)
+    held = {row["file"] for row in wild_split(read_table(where / "data" / "wild"))[1]}
+    model = task.models / "face_forgery.onnx"
+    told: Told = {"pairs": aligned_pairs(model, open_cache(where), held, task.sizes.pairs)}
+    made = made_call_folder(task.calls)
+    if made is not None:
+        told["made_calls"] = made_calls(product, model, [call for call in read_calls(made) if call.masks][: task.sizes.made_calls])
+    return told
+
+
+def _folds(pool: Path | None) -> Told:
+    where = pool_folder(pool)
+    return cross_validation(where, open_cache(where))
+
+
+def _cards(models: Path) -> Told:
+    """What the cards say of folds that the shipped nets never saw."""
+    return {
+        card.stem: json.loads(card.read_text()).get("numbers", {}) for card in sorted(models.glob("*.json")) if card.stem != "calibration"
+    }
