@@ -62,7 +62,7 @@ def main() -> None:
         name: calibrate(name, Held(_clips(clips, models, name), _looked(talk, talk_seen, name)), options.budget)
         for name, clips in held.items()
     }
-    fitted["sync"] = calibrate_sync(talk, talk_seen, models, options.budget)
+    fitted["sync"] = calibrate_sync(talk, talk_seen, options.budget)
     calibration = Calibration(
         **{name: modality for name, (modality, _) in fitted.items()},
         models_sha256={name: models[name].info.sha256 for name in JUDGES},

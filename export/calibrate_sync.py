@@ -5,7 +5,6 @@ short to show what ten seconds give, so windows of one recording are put in a ro
 """
 
 import math
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.data.held_out import HeldClip
-from export.evidence import Dub, SeenWindow, look_at_all
+from export.evidence import SeenWindow
 from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, split_logits
 from export.rehearsal import at_most, correlation_of, genuine_lips, incidents, told_of_lips
 from export.training import auc
@@ -22,10 +21,9 @@ from monitor.alerts.evidence import Curve, agreement_with
 from monitor.alerts.policy import Policy, default_policy
 from monitor.alerts.stretches import UNIT_S
 from monitor.alerts.sync import peak
-from monitor.inference.session import Model
+from monitor.inference.detectors import LipsAndVoice
 from monitor.media import Verdict
 
-STRANGERS = 2  # voices that each clip is dubbed with
 LONGEST = 4  # curves in a row, 9.6 s
 LIPS_S = 2.4
 HOURS = 10.0  # of rehearsed genuine calls
@@ -34,13 +32,14 @@ JUDGED, AGREES = ("confidence", "log_s"), ("agreement",)
 
 
 def calibrate_sync(
-    talk: Sequence[HeldClip], talk_seen: Sequence[Sequence[SeenWindow]], models: dict[str, Model], budget: float
+    talk: Sequence[HeldClip], talk_seen: Sequence[Sequence[SeenWindow]], budget: float
 ) -> tuple[ModalityCalibration, dict[str, Any]]:
     """`talk_seen`: what was seen of each clip of `talk`. `budget`: false incidents an hour."""
-    genuine = _by_person(talk, talk_seen)
-    dubbed = [_by_person(talk, look_at_all(dubs, models, "dubs")) for dubs in _dubs(talk)]
+    heard = _by_person(talk, talk_seen)
+    genuine = {person: [each.curve for each in mine] for person, mine in heard.items()}
+    dubbed = [(person, dub(mine, others)) for person, mine in heard.items() for other, others in heard.items() if other != person]
     rows = [row for person, curves in genuine.items() for row in _rows(curves, person, fake=False)]
-    rows += [row for each in dubbed for person, curves in each.items() for row in _rows(curves, person, fake=True)]
+    rows += [row for person, curves in dubbed for row in _rows(curves, person, fake=True)]
     judging, agreeing = fit(rows, [JUDGED], (), 0.0), fit(rows, [AGREES], (), 0.0)
     of_people: dict[str, list[float]] = defaultdict(list)
     for row in rows:
@@ -60,7 +59,7 @@ def calibrate_sync(
     logits = np.arange(0.0, 6.0, 0.05)
     kept = [float(logit) for logit in logits if incidents(calls, policy, sigmoid(float(logit))) <= budget * HOURS]
     threshold = round(min(max(sigmoid(kept[0]) if kept else 1.0, max(tops) + 1e-3), HIGHEST_THRESHOLD), 3)
-    numbers = _numbers(rows, [top for each in dubbed for curves in each.values() for top in _tops(curves, policy, judged)], tops, threshold)
+    numbers = _numbers(rows, [top for _, curves in dubbed for top in _tops(curves, policy, judged)], tops, threshold)
     events = incidents(calls, policy, threshold)
     numbers |= {"false incidents per hour": events / HOURS, "at most (95 %)": round(at_most(events, HOURS), 3), "rehearsed hours": HOURS}
     return judged.model_copy(update={"threshold": threshold}), numbers
@@ -81,30 +80,21 @@ def _numbers(rows: Sequence[Looked], forged_tops: Sequence[float], genuine_tops:
     }
 
 
-def _dubs(talk: Sequence[HeldClip]) -> list[list[Dub]]:
-    """Each clip with the voice of another person, `STRANGERS` times; clips of one person share the stranger."""
-    rng = random.Random(11)
-    people = sorted({clip.person for clip in talk})
-    voices = {person: [clip.path for clip in talk if clip.person == person] for person in people}
-    rounds = []
-    for _ in range(STRANGERS):
-        stranger = {person: rng.choice([other for other in people if other != person]) for person in people}
-        count: dict[str, int] = defaultdict(int)
-        dubs = []
-        for clip in talk:
-            sounds = voices[stranger[clip.person]]
-            dubs.append(Dub(clip.path, sounds[count[clip.person] % len(sounds)]))
-            count[clip.person] += 1
-        rounds.append(dubs)
-    return rounds
+def dub(lips: Sequence[LipsAndVoice], voices: Sequence[LipsAndVoice]) -> list[Curve]:
+    """The curves that the lips of one person give with the voice of another."""
+    pairs = [(seen, voices[index % len(voices)]) for index, seen in enumerate(lips)]
+    curves = [
+        LipsAndVoice(a.lips[:n], b.voice[:n], a.seen[:n], b.spoken[:n]).curve for a, b in pairs for n in [min(len(a.lips), len(b.voice))]
+    ]
+    return [curve for curve in curves if not np.isnan(curve).all()]
 
 
-def _by_person(talk: Sequence[HeldClip], seen: Sequence[Sequence[SeenWindow]]) -> dict[str, list[Curve]]:
-    """Curves of each person, clip after clip."""
-    curves: dict[str, list[Curve]] = defaultdict(list)
+def _by_person(talk: Sequence[HeldClip], seen: Sequence[Sequence[SeenWindow]]) -> dict[str, list[LipsAndVoice]]:
+    """Windows of each person, clip after clip."""
+    heard: dict[str, list[LipsAndVoice]] = defaultdict(list)
     for clip, windows in zip(talk, seen, strict=True):
-        curves[clip.person] += [window.curve for window in windows if window.curve is not None and not np.isnan(window.curve).all()]
-    return {person: each for person, each in curves.items() if each}
+        heard[clip.person] += [window.heard for window in windows if window.heard is not None and not np.isnan(window.heard.curve).all()]
+    return {person: each for person, each in heard.items() if each}
 
 
 def _rows(curves: Sequence[Curve], person: str, *, fake: bool) -> list[Looked]:

@@ -17,7 +17,8 @@ WORDS: dict[Modality, str] = {
     "video": "The face looks forged",
     "sync": "Voice and lips do not belong together",
 }
-MOMENTS = 75  # half a minute of face crops
+MOMENTS = 200  # half a minute of voice, more of face crops
+SAME_EDGE_S = 2.6
 
 
 @dataclass(slots=True)
@@ -108,9 +109,11 @@ class Incidents:
                 opened.until_s = min(edge(watched.moments, verdict.since_s, rising=False), now_s)
         else:
             opened.calm_since_s = None
-            if verdict.evidence_s > 0 and verdict.state != "insufficient":
+            if verdict.state != "insufficient":
                 opened.until_s = now_s
                 opened.peak_p_fake = max(opened.peak_p_fake, verdict.p_fake)
+                sharper_s = self._since(watched, verdict)  # known better now than when it opened, as long as it is the same edge
+                opened.since_s = sharper_s if abs(sharper_s - opened.since_s) <= SAME_EDGE_S else opened.since_s
         if opened.calm_since_s is not None and now_s - opened.calm_since_s >= policy.hold_s:
             return self._close(watched, now_s)
         if now_s - opened.reported_s >= policy.update_every_s:

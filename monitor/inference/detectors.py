@@ -1,7 +1,7 @@
 """Judges a window: every model that has something to look at, fused and calibrated into one score per modality and face."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +20,30 @@ TOO_POOR: dict[str, Reason] = {"face_px": "face_too_small", "face_sharpness": "f
 
 
 @dataclass(frozen=True, slots=True)
+class LipsAndVoice:
+    """Embeddings of the same seconds, float32 [steps, D] each, and where each was there to be judged, bool [steps]."""
+
+    lips: NDArray[np.float32]
+    voice: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+    spoken: NDArray[np.bool_]
+
+    @property
+    def curve(self) -> NDArray[np.float32]:
+        return similarity_curve(self.lips, self.voice, self.seen & self.spoken)
+
+
+@dataclass(frozen=True, slots=True)
 class FaceEvidence:
-    """What the models say of one face in one window, before calibration. `moments`: (time in s, face net's logit) of each crop."""
+    """What the models say of one face in one window, before calibration. `moments`: one for each crop."""
 
     track_id: int
     box_xyxy: tuple[float, float, float, float]
     features: dict[str, float]
-    moments: tuple[tuple[float, float], ...] = ()
+    moments: tuple[Moment, ...] = ()
     heatmap: Heatmap | None = None
-    curve: NDArray[np.float32] | None = None
-    curve_reason: Reason | None = None
+    heard: LipsAndVoice | None = None
+    mute: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,7 @@ class WindowEvidence:
 
     voice: dict[str, float]
     faces: tuple[FaceEvidence, ...]
+    moments: tuple[Moment, ...] = ()
 
 
 class Detectors:
@@ -61,22 +76,24 @@ class Detectors:
         found = await asyncio.gather(*(self._look_at(window, track_id, hears) for track_id in _tracks(window)))
         faces = tuple(face for face in found if face is not None)
         voice: dict[str, float] = {}
+        moments: tuple[Moment, ...] = ()
         if hears:
             spectrum = inputs.voice_of(window)
-            voice["voice"] = float((await self._voice({"log_spectrum": spectrum}))["logit"][0])
-            voice |= voice_quality(window, spectrum)
+            outputs = await self._voice({"log_spectrum": spectrum})
+            voice = {"voice": float(outputs["logit"][0]), **voice_quality(window, spectrum)}
+            moments = _spoken_moments(window, outputs.get("local_logits"))
             heard_with = [face.features.pop("av_audio") for face in faces if "av_audio" in face.features]
             if heard_with:
                 voice["av_audio"] = float(np.mean(heard_with))
             elif inputs.lips_are_due(window):
                 voice["av_audio"] = await self._heard_alone(window)
-        return WindowEvidence(voice, faces)
+        return WindowEvidence(voice, faces, moments)
 
     async def _look_at(self, window: Window, track_id: int, hears: bool) -> FaceEvidence | None:
         views = inputs.looked_at(window, track_id)
         features, moments, heatmap = await self._look_at_face(views)
-        curve: NDArray[np.float32] | None = None
-        curve_reason: Reason | None = None
+        heard: LipsAndVoice | None = None
+        mute: Reason | None = None
         mouths = inputs.mouths_of(window, track_id) if inputs.lips_are_due(window) else None
         if mouths is not None:
             lips, known = mouths
@@ -84,26 +101,24 @@ class Detectors:
             features["lips"] = float(outputs["logits"][0, 0])
             if hears:
                 features["av_audio"] = float(outputs["logits"][0, 1])
-                speaking = inputs.speaking_steps(window, len(lips)) & known
-                curve = similarity_curve(outputs["lip_embedding"][0], outputs["voice_embedding"][0], speaking)
-                curve_reason = None if inputs.lips_move(lips) else "not_speaking"
+                spoken = inputs.speaking_steps(window, len(lips))
+                heard = LipsAndVoice(outputs["lip_embedding"][0], outputs["voice_embedding"][0], known, spoken)
+                mute = None if inputs.lips_move(lips) else "not_speaking"
         if not features:
             return None
-        return FaceEvidence(track_id, _mean_box(window, track_id), features, moments, heatmap, curve, curve_reason)
+        return FaceEvidence(track_id, _mean_box(window, track_id), features, moments, heatmap, heard, mute)
 
-    async def _look_at_face(
-        self, views: list[tuple[float, FaceView]]
-    ) -> tuple[dict[str, float], tuple[tuple[float, float], ...], Heatmap | None]:
+    async def _look_at_face(self, views: list[tuple[float, FaceView]]) -> tuple[dict[str, float], tuple[Moment, ...], Heatmap | None]:
         """Mean logit and qualities by name, the logit of each crop, and the map of the most suspicious one."""
         crops = [view.face_rgb for _, view in views if view.face_rgb is not None]
         if not crops:
             return {}, (), None
-        faces = np.stack(crops).astype(np.float32).transpose(0, 3, 1, 2)
-        outputs = await self._face({"face": np.ascontiguousarray(faces)})
+        before = [crop if view.earlier_rgb is None else view.earlier_rgb for crop, (_, view) in zip(crops, views, strict=True)]
+        outputs = await self._face({"face": _as_input(crops), "earlier": _as_input(before)})
         worst = int(outputs["logit"].argmax())
         probability = 1.0 / (1.0 + np.exp(-np.clip(outputs["map_logits"][worst], -30, 30)))
         heatmap = Heatmap(views[worst][0], probability.astype(np.float32), crops[worst])
-        moments = tuple((time_s, float(logit)) for (time_s, _), logit in zip(views, outputs["logit"], strict=True))
+        moments = tuple(Moment(time_s, float(logit)) for (time_s, _), logit in zip(views, outputs["logit"], strict=True))
         return {"face": float(outputs["logit"].mean()), **face_quality([view for _, view in views])}, moments, heatmap
 
     async def _heard_alone(self, window: Window) -> float:
@@ -114,7 +129,7 @@ class Detectors:
     def _audio_score(self, window: Window, evidence: WindowEvidence) -> Score:
         reason = inputs.why_no_voice(window) or _too_poor(self._calibrated.audio, evidence.voice)
         logit = self._calibrated.audio.logit(evidence.voice) if reason is None else None
-        return Score("audio", None, window.fresh_from_s, window.end_s, logit, reason)
+        return Score("audio", None, window.fresh_from_s, window.end_s, logit, reason, moments=evidence.moments)
 
     def _video_scores(self, window: Window, evidence: WindowEvidence) -> list[Score]:
         calibrated, span = self._calibrated.video, (window.fresh_from_s, window.end_s)
@@ -124,13 +139,12 @@ class Detectors:
             if reason is not None:
                 poor.append(reason)
             elif (logit := calibrated.logit(face.features)) is not None:
-                moments = tuple(Moment(time_s, calibrated.logit({**face.features, "face": raw}) or 0.0) for time_s, raw in face.moments)
-                scores.append(Score("video", face.track_id, *span, logit, None, face.box_xyxy, face.heatmap, moments=moments))
+                scores.append(Score("video", face.track_id, *span, logit, None, face.box_xyxy, face.heatmap, moments=face.moments))
         return scores or [Score("video", None, *span, None, poor[0] if poor else _why_no_face(window))]
 
     def _sync_score(self, window: Window, evidence: WindowEvidence) -> Score | None:
         """Of several faces the one whose lips fit the voice best is taken for the speaker. None: nothing is due in this window."""
-        curves = [face.curve for face in evidence.faces if face.curve is not None and face.curve_reason is None]
+        curves = [face.heard.curve for face in evidence.faces if face.heard is not None and face.mute is None]
         reason: Reason | None = None
         if window.samples is None or not window.info.has_audio:
             reason = "no_audio_track"
@@ -145,7 +159,7 @@ class Detectors:
         elif not inputs.lips_are_due(window):
             return None
         elif not curves:
-            reason = next((face.curve_reason for face in evidence.faces if face.curve_reason), "too_short")
+            reason = next((face.mute for face in evidence.faces if face.mute), "too_short")
         curve = max(curves, key=_highest) if curves and reason is None else None
         if reason is None and (curve is None or np.isnan(curve).all()):
             reason, curve = "too_short", None
@@ -161,6 +175,20 @@ class Detectors:
 def _too_poor(calibration: ModalityCalibration, features: Mapping[str, float]) -> Reason | None:
     """Why this window is poorer than anything that calibration saw."""
     return next((TOO_POOR[name] for name in calibration.poorer_than_seen(features) if name in TOO_POOR), None)
+
+
+def _spoken_moments(window: Window, local_logits: NDArray[np.float32] | None) -> tuple[Moment, ...]:
+    """Those of the fresh part, from the voice net's logits by step [1, steps]; none from a net without them."""
+    if local_logits is None:
+        return ()
+    steps = local_logits[0]
+    times_s = inputs.voice_times_s(window, len(steps), inputs.VOICE_S / len(steps))
+    return tuple(Moment(float(t), float(logit)) for t, logit in zip(times_s, steps, strict=True) if t >= window.fresh_from_s)
+
+
+def _as_input(crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """float32 [n, 3, 128, 128] of crops uint8 [128, 128, 3]."""
+    return np.ascontiguousarray(np.stack(crops).astype(np.float32).transpose(0, 3, 1, 2))
 
 
 def _both(window: Window, lips: NDArray[np.float32], hears: bool, *, sees: bool = True) -> dict[str, NDArray[np.float32]]:

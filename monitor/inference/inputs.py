@@ -15,6 +15,7 @@ MAX_MOUTH_GAP_S = 0.1
 STILL_LIPS = 1.2  # mean change of a mouth crop per picture, in grey levels of 255, below which nobody talks
 CROP_EVERY_S = 0.4  # of five looks a second every second one is judged
 LIPS_EVERY_S = 2.4
+VOICE_S = 2.4  # what voice_of gives
 HOP_S = 1.2  # between the ends of windows
 MIN_MISSED_S = 0.8
 Floats = NDArray[np.float32]
@@ -38,6 +39,14 @@ def voice_of(window: Window) -> Floats:
     """log_spectrum input, float32 [1, 240, 256]."""
     assert window.samples is not None
     return voice_input(window.samples, window.speech)[None]
+
+
+def voice_times_s(window: Window, count: int, every_s: float) -> NDArray[np.float64]:
+    """When each of `count` steps of `voice_of(window)`, `every_s` apart, was spoken; NaN for what repeats an earlier part."""
+    marked = np.flatnonzero(window.speech)
+    first, stop = (int(marked[0]), int(marked[-1]) + 1) if len(marked) else (0, len(window.speech))
+    into_s = (np.arange(count) + 0.5) * every_s
+    return np.where(into_s < (stop - first) * 0.02, window.start_s + first * 0.02 + into_s, np.nan)
 
 
 def mouths_of(window: Window, track_id: int) -> tuple[Floats, NDArray[np.bool_]] | None:

@@ -58,9 +58,9 @@ class Model:
         self.info = ModelInfo(self.card.name, self.card.sha256, got, wanted[0])
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
-        """Blocking; call it in a thread. Inputs and outputs by the names of the card."""
+        """Blocking; call it in a thread. Inputs and outputs by the names of the card; an input that the model does not take is ignored."""
         names = [output.name for output in self.card.outputs]
-        outputs: list[Any] = self._session.run(names, dict(inputs))
+        outputs: list[Any] = self._session.run(names, {tensor.name: inputs[tensor.name] for tensor in self.card.inputs})
         return dict(zip(names, outputs, strict=True))
 
     def _check_contract(self, path: Path) -> None:
