@@ -1,5 +1,7 @@
 """What may happen to lips on their way through a call, done to genuine and forged faces alike."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from monitor.faces.crop import MOUTH_PX
 
 Mouths = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 def mirrored(count: int, start: int, steps: int) -> NDArray[np.int64]:
@@ -17,45 +20,75 @@ def mirrored(count: int, start: int, steps: int) -> NDArray[np.int64]:
     return way[(start + np.arange(steps)) % len(way)]
 
 
-def worn_mouths(mouths: Mouths, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Mouths uint8 [T, 64, 64] moved, turned, scaled, flipped, relit, blurred, compressed, at times slower: float32, 0..255."""
-    if rng.random() < 0.2:
-        mouths = _slower(mouths, rng)
-    angle, scale = rng.uniform(-8, 8), rng.uniform(0.87, 1.15)
-    matrix = np.asarray(cv2.getRotationMatrix2D((MOUTH_PX / 2, MOUTH_PX / 2), angle, scale), np.float64)
-    matrix[:, 2] += rng.uniform(-4, 4, 2)
+def worn_mouths(mouths: Mouths, rng: np.random.Generator) -> Floats:
+    """Mouths uint8 [T, 64, 64] as a call may show them: float32, 0..255."""
+    return moved_mouths(MouthWear.drawn(rng).applied(mouths, rng), rng)
+
+
+@dataclass(frozen=True)
+class MouthWear:
+    """What a camera and a codec take away: pictures a second (0: none), side in px (0: all), blur in px, JPEG quality (0: none)."""
+
+    rate_hz: float
+    size_px: int
+    sigma_px: float
+    quality: int
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> "MouthWear":
+        rate_hz = float(rng.uniform(10, 20)) if rng.random() < 0.2 else 0.0
+        size_px = int(rng.uniform(28, 60)) if rng.random() < 0.35 else 0
+        sigma_px = float(rng.uniform(0.3, 1.1)) if rng.random() < 0.3 else 0.0
+        return cls(rate_hz, size_px, sigma_px, int(rng.uniform(35, 90)) if rng.random() < 0.4 else 0)
+
+    def applied(self, mouths: Mouths, rng: np.random.Generator) -> Mouths:
+        if self.rate_hz:
+            mouths = _slower(mouths, self.rate_hz, rng)
+        return np.stack([self._worn(mouth) for mouth in mouths])
+
+    def _worn(self, mouth: Mouths) -> Mouths:
+        if self.size_px:
+            mouth = cv2.resize(mouth, (self.size_px, self.size_px), interpolation=cv2.INTER_AREA).astype(np.uint8)
+            mouth = cv2.resize(mouth, (MOUTH_PX, MOUTH_PX), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+        if self.sigma_px:
+            mouth = cv2.GaussianBlur(mouth, (0, 0), self.sigma_px).astype(np.uint8)
+        if self.quality:
+            _, packed = cv2.imencode(".jpg", mouth, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
+            mouth = np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), np.uint8)
+        return mouth
+
+
+def moved_mouths(mouths: Mouths, rng: np.random.Generator, inner: tuple[slice, slice] | None = None) -> Floats:
+    """Turned, scaled, stretched, moved, flipped, relit, at times noisy or partly hidden: float32 [T, 64, 64] or only its `inner` part."""
+    rows, columns = inner or (slice(0, MOUTH_PX), slice(0, MOUTH_PX))
+    matrix = np.asarray(cv2.getRotationMatrix2D((MOUTH_PX / 2, MOUTH_PX / 2), rng.uniform(-9, 9), rng.uniform(0.86, 1.16)), np.float64)
+    stretch = float(rng.uniform(0.93, 1.07))
+    matrix[0] = stretch * matrix[0] + [0, 0, (1 - stretch) * MOUTH_PX / 2]
     if rng.random() < 0.5:
-        mouths = mouths[:, :, ::-1]
-    size = int(rng.uniform(28, 60)) if rng.random() < 0.35 else 0
-    sigma = rng.uniform(0.3, 1.1) if rng.random() < 0.3 else 0.0
-    quality = int(rng.uniform(35, 90)) if rng.random() < 0.4 else 0
-    out: NDArray[np.float32] = np.stack([_worn(np.ascontiguousarray(mouth), matrix, size, sigma, quality) for mouth in mouths]).astype(
-        np.float32
-    )
-    if rng.random() < 0.5:
-        out = (255 * (out / 255) ** rng.uniform(0.7, 1.4)).astype(np.float32)
-    if rng.random() < 0.3:
-        out = out + rng.standard_normal(out.shape, np.float32) * np.float32(rng.uniform(1, 7))
-    relit: NDArray[np.float32] = np.clip(out * rng.uniform(0.7, 1.2) + rng.uniform(-20, 20), 0, 255).astype(np.float32)
-    return relit
+        matrix[0] = [0, 0, MOUTH_PX - 1] - matrix[0]
+    matrix[:, 2] += rng.uniform(-4, 4, 2) - [columns.start, rows.start]
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    light = _light(rng)
+    moved = [cv2.warpAffine(cv2.LUT(mouth, light), matrix, size, borderMode=cv2.BORDER_REPLICATE) for mouth in mouths]
+    out: Floats = np.asarray(moved, np.float32)
+    if rng.random() < 0.25:
+        out += rng.standard_normal(out.shape, np.float32) * np.float32(rng.uniform(1, 7))
+    if rng.random() < 0.2:  # a hand, a microphone
+        high, wide = rng.integers(5, 16, 2)
+        top, left = int(rng.integers(0, size[1] - high)), int(rng.integers(0, size[0] - wide))
+        out[:, top : top + high, left : left + wide] = rng.uniform(0, 255)
+    return np.clip(out, 0, 255)
 
 
-def _worn(mouth: Mouths, matrix: NDArray[np.float64], size: int, sigma: float, quality: int) -> Mouths:
-    mouth = cv2.warpAffine(mouth, matrix, (MOUTH_PX, MOUTH_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
-    if size:
-        mouth = cv2.resize(mouth, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        mouth = cv2.resize(mouth, (MOUTH_PX, MOUTH_PX), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
-    if sigma:
-        mouth = cv2.GaussianBlur(mouth, (0, 0), sigma).astype(np.uint8)
-    if quality:
-        _, packed = cv2.imencode(".jpg", mouth, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        mouth = np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), np.uint8)
-    return mouth
+def _light(rng: np.random.Generator) -> Mouths:
+    """A table of 256 grey values: gamma, contrast and brightness."""
+    level = np.arange(256) / 255
+    gamma = rng.uniform(0.7, 1.4) if rng.random() < 0.5 else 1.0
+    return np.clip(255 * level**gamma * rng.uniform(0.7, 1.2) + rng.uniform(-20, 20), 0, 255).astype(np.uint8)
 
 
-def _slower(mouths: Mouths, rng: np.random.Generator) -> Mouths:
-    """The same stretch seen by a camera of 10–20 pictures a second, each shown until the nearest next one."""
-    rate = rng.uniform(10, 20)
-    taken = np.round(np.arange(0, len(mouths) * rate / 25) * 25 / rate + rng.uniform(0, 1)).clip(0, len(mouths) - 1).astype(np.int64)
+def _slower(mouths: Mouths, rate_hz: float, rng: np.random.Generator) -> Mouths:
+    """The same stretch seen by a camera of `rate_hz`, each picture shown until the nearest next one."""
+    taken = np.round(np.arange(0, len(mouths) * rate_hz / 25) * 25 / rate_hz + rng.uniform(0, 1)).clip(0, len(mouths) - 1).astype(np.int64)
     shown: Mouths = mouths[taken[np.abs(taken[None] - np.arange(len(mouths))[:, None]).argmin(1)]]
     return shown

@@ -17,20 +17,6 @@ from monitor.faces.watch import FaceWatcher
 from monitor.media import AUDIO_RATE_HZ, FrameFaces, VideoFrame
 
 FOLDERS = ("avspeech", "talk", "wild", "devset")
-HELD_PAGES = (  # whole pages of `wild`: swaps, lip-syncs, talking heads, re-animation, and genuine clips of the same pages
-    "deepcs233/deepcs233.github.io",
-    "SkyworkAI/skyreels-audio.github.io",
-    "HumanAIGC/sync_anyone_demo_page",
-    "AhmadAFS1/MuseTalk",
-    "megvii-research/megactor",
-    "jinyugy21/ARIG",
-    "StelaBou/stelabou.github.io",
-    "face2voicesync/face2voicesync.github.io",
-    "cyberhost/cyberhost.github.io",
-    "HumanAIGC/vivid-talk",
-    "semchan/HyperLips",
-    "HelloVision/HelloMeme",
-)
 HELD_SPEAKER_SHARE = 0.22
 HELD_AVSPEECH_FROM = 17_000  # file numbers follow the original programmes, so a block of numbers holds whole programmes
 STEP_S = 0.04
@@ -75,11 +61,6 @@ def load_talk(pool: Path, folder: str) -> TalkStore:
         cache.mkdir(parents=True, exist_ok=True)
         _write(cache, _seen(source, rows, _detector(pool)))
     return TalkStore(cache, rows)
-
-
-def split_wild(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    """(train, held): no page, generator, pair, or group of look-alike people is in both."""
-    return hold_out(rows, HELD_PAGES, by="source", disjoint=("generator", "group", "pair"))
 
 
 def split_talk(rows: list[Row]) -> tuple[list[Row], list[Row]]:

@@ -1,196 +1,184 @@
-"""The three kinds of batches that the lip–voice net learns from: genuine talk with sound, voices alone, and mouths from the wild."""
+"""The batches that lips and voice learn speech and sync from, and what all training of the lip–voice net draws on."""
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from export.data.mouths import mirrored, worn_mouths
-from export.data.pool import REPOSITORY, PoolError, Row, even_shares
-from export.data.sound import cut, roughen
-from export.data.talk import TalkStore, in_step, load_talk, split_avspeech, split_talk, split_wild
+from export.data.folds import wild_split
+from export.data.mouths import mirrored, moved_mouths
+from export.data.pool import Row, even_shares, read_table
+from export.data.talk import TalkStore, in_step, load_talk, split_avspeech, split_talk
+from export.data.talk_teacher import TAUGHT_WIDTH, Taught, load_taught
+from export.data.talk_views import VIEWS, View, Views, load_units, load_views
+from export.data.voice_mels import VoiceMels, worn_mels
 from export.data.voices import Voices, load_voices
-from export.onnx_files import open_onnx
-from monitor.speech.features import fixed_rms, log_mel, log_spectrum
+from export.nets.audio_visual import INNER
+from monitor.alerts.sync import MAX_LAG_STEPS
 
 Floats = NDArray[np.float32]
 STEP_SAMPLES = 640  # of sound, 40 ms
-UNKNOWN = -1.0
-MOST_LATE = 6
+LEAST_OVERLAP = 10
+SHARES = {"avspeech": 0.42, "talk": 0.22, "genuine": 0.12, "forged": 0.24}
 Place = tuple[TalkStore, Row]
 
 
 @dataclass(frozen=True)
 class Stores:
-    """Everything the net trains on, split into folds."""
+    """Everything the net trains on and is judged with, split into folds."""
 
-    talk_train: list[Place]
+    views: Views
+    taught: Taught | None
     talk_held: list[Place]
     wild_train: list[Place]
     wild_held: list[Place]
     voices: Voices
+    voice_mels: VoiceMels
+    texts: dict[str, str]
 
 
 def load_stores(pool: Path) -> Stores:
-    stores = {name: load_talk(pool, name) for name in ("avspeech", "talk", "wild")}
-    splits: dict[str, Callable[[list[Row]], tuple[list[Row], list[Row]]]] = {
-        "avspeech": split_avspeech,
-        "talk": split_talk,
-        "wild": split_wild,
-    }
-    folds = {name: [[(stores[name], row) for row in fold] for fold in split(stores[name].rows)] for name, split in splits.items()}
-    voices = load_voices(pool)
-    talk = [[(store, row) for store, row in folds["avspeech"][fold] + folds["talk"][fold] if _usable(store, row)] for fold in (0, 1)]
-    return Stores(talk[0], talk[1], folds["wild"][0], folds["wild"][1], voices)
-
-
-def _usable(store: TalkStore, row: Row) -> bool:
-    return in_step(row) and store.clip(row).sound is not None
+    avspeech, talk, wild = (load_talk(pool, name) for name in ("avspeech", "talk", "wild"))
+    held = [(avspeech, row) for row in split_avspeech(avspeech.rows)[1]] + [(talk, row) for row in split_talk(talk.rows)[1]]
+    held = [(store, row) for store, row in held if in_step(row) and store.clip(row).sound is not None]
+    wild_train, wild_held = ([(wild, row) for row in fold] for fold in wild_split(wild.rows))
+    voices, views = load_voices(pool), load_views(pool)
+    texts = {row["file"]: row["transcript"].removeprefix("word ") for row in read_table(pool / "data" / "avspeech")}
+    return Stores(views, load_taught(views), held, wild_train, wild_held, voices, VoiceMels(voices, load_units(views.talks)), texts)
 
 
 @dataclass(frozen=True)
-class Batch:
-    """`labels` [B, 2]: video forged, audio forged; −1 where unknown or absent. `late` [B]: by how many steps the sound was cut later.
+class TalkBatch:
+    """Lips [N, T, 48, 48] and log_mel [N, 4 T, 64]: step t of the lips is the moment of step t + `lag` of the voice, give or take.
 
-    `taught` [B]: chance that the audio is forged, half from its label and half from the voice net, or all from it; −1 without sound.
+    `sure` [N]: whether the lag is known or only measured. `lip_units`, `voice_units` int64 [N, T]. `taught_lips`, `taught_voice`
+    [N, T, 64]: what the shipped net makes of them, zeros where there is none. `texts`: characters, where known.
     """
 
-    mouths: torch.Tensor
-    log_mel: torch.Tensor
-    has_video: torch.Tensor
-    has_audio: torch.Tensor
-    labels: torch.Tensor
-    late: torch.Tensor
-    taught: torch.Tensor
+    lips: Tensor
+    log_mel: Tensor
+    lag: Tensor
+    sure: Tensor
+    lip_units: Tensor
+    voice_units: Tensor
+    taught_lips: Tensor
+    taught_voice: Tensor
+    texts: list[list[int]]
 
 
-class Draw:
-    """Endless training batches."""
+class Alphabet:
+    """Characters ↔ numbers from 1; 0 is the CTC blank."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.characters = sorted({character for text in texts for character in text})
+
+    def numbers(self, text: str) -> list[int]:
+        return [1 + self.characters.index(character) for character in text]
+
+
+class TalkDraw:
+    """Endless batches of talk and of genuine voices alone."""
 
     def __init__(self, stores: Stores, rng: np.random.Generator) -> None:
-        self._stores, self._rng = stores, rng
-        self._teacher = voice_teacher()
-        self._talk_share = even_shares([row.get("speaker", row["file"]) for _, row in stores.talk_train])
-        self._voices = {label: [row for row in stores.voices.train if row["label"] == label] for label in ("real", "fake")}
-        self._voice_share = {
-            "real": even_shares([row["source"] for row in self._voices["real"]]),
-            "fake": even_shares([row["generator"] for row in self._voices["fake"]]),
-        }
-        self._wild = {label: [place for place in stores.wild_train if place[1]["label_video"] == label] for label in ("real", "fake")}
-        self._fake_share = even_shares([row["generator"] for _, row in self._wild["fake"]])
-        self._real_share = even_shares([row["source"] for _, row in self._wild["real"]])
-        self._near: dict[str, list[Place]] = defaultdict(list)
-        for place in self._wild["real"]:
-            for key in (place[1]["pair"], place[1]["source"]):
-                self._near[key].append(place)
+        self._views, self._taught, self._mels, self._rng = stores.views, stores.taught, stores.voice_mels, rng
+        self.alphabet = Alphabet(list(stores.texts.values()))
+        self._texts = stores.texts
+        self._by_kind: dict[str, list[int]] = defaultdict(list)
+        for index, talk in enumerate(self._views.talks):
+            self._by_kind[talk.kind].append(index)
+        self._real = [index for index, row in enumerate(self._mels.rows) if row["label"] == "real"]
+        self._real_share = even_shares([self._mels.rows[index]["source"] for index in self._real])
 
-    def talk(self, size: int, steps: int) -> Batch:
-        """Genuine talk. Lips and voice are cut up to 6 steps apart, so that the ends of a stretch tell nothing of the right lag."""
-        rng = self._rng
-        chosen = [self._stores.talk_train[i] for i in rng.choice(len(self._stores.talk_train), size, p=self._talk_share, replace=False)]
-        mouths, sounds, late = [], [], []
-        for store, row in chosen:
-            clip = store.clip(row)
-            spare = max(0, len(clip.mouths) - steps)
-            start = int(rng.integers(0, spare + 1))
-            heard_from = int(rng.integers(max(0, start - MOST_LATE), min(spare, start + MOST_LATE) + 1))
-            mouths.append(worn_mouths(clip.mouths[mirrored(len(clip.mouths), start, steps)], rng))
-            assert clip.sound is not None
-            sound = clip.sound[heard_from * STEP_SAMPLES : (heard_from + steps) * STEP_SAMPLES]
-            sounds.append(self._rough(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound)))))
-            late.append(heard_from - start)
-        return self._batch(mouths, sounds, [[0.0, 0.0]] * size, steps, late)
+    def talk(self, size: int, steps: int) -> TalkBatch:
+        """Clips of at least `steps`, each cut at two places so that lips and voice are up to steps − 10 apart."""
+        chosen = self._chosen(size, steps)
+        return self._batch(chosen, [self._cut(index, steps) for index in chosen])
 
-    def voices(self, size: int, steps: int, forged_share: float = 0.5) -> Batch:
-        """Voices without a face."""
-        sounds, labels = [], []
-        for index in range(size):
-            label = "fake" if index < size * forged_share else "real"
-            sounds.append(self._voice(label, steps))
-            labels.append([UNKNOWN, float(label == "fake")])
-        return self._batch(None, sounds, labels, steps)
+    def spoken(self, size: int, steps: int = 30) -> TalkBatch:
+        """Whole clips of avspeech at their own speed, with what is said."""
+        chosen = self._rng.choice(self._by_kind["avspeech"], size, replace=False).tolist()
+        batch = self._batch(chosen, [self._whole(index, steps) for index in chosen])
+        texts = [self.alphabet.numbers(self._texts[self._views.talks[index].row["file"]]) for index in chosen]
+        return dataclasses.replace(batch, texts=texts)
 
-    def wild(self, size: int, steps: int) -> Batch:
-        """Mouths, half of them forged, each forged one beside a genuine one of the same clip or page where there is one.
-
-        A pair of them is silent, or has its own sound where both have one, or borrowed voices, which tell nothing of the face.
-        """
-        rng = self._rng
-        mouths, sounds, labels = [], [], []
-        for _ in range(size // 2):
-            fake = self._wild["fake"][int(rng.choice(len(self._wild["fake"]), p=self._fake_share))]
-            near = self._near.get(fake[1]["pair"] or "-") or self._near.get(fake[1]["source"])
-            real = near[int(rng.integers(len(near)))] if near and rng.random() < 0.7 else None
-            real = real or self._wild["real"][int(rng.choice(len(self._wild["real"]), p=self._real_share))]
-            how = rng.random()
-            for store, row in (fake, real):
-                clip = store.clip(row)
-                start = int(rng.integers(0, max(1, len(clip.mouths) - steps + 1)))
-                mouths.append(worn_mouths(clip.mouths[mirrored(len(clip.mouths), start, steps)], rng))
-                heard = UNKNOWN
-                sound: Floats | None = None
-                if how < 0.3:
-                    label = str(rng.choice(["real", "fake"]))
-                    sound, heard = self._voice(label, steps), float(label == "fake")
-                elif how < 0.6 and clip.sound is not None:
-                    sound = clip.sound[start * STEP_SAMPLES : (start + steps) * STEP_SAMPLES]
-                    sound = self._rough(np.pad(sound, (0, steps * STEP_SAMPLES - len(sound))))
-                    heard = {"real": 0.0, "fake": 1.0}.get(row["label_audio"], UNKNOWN)
-                sounds.append(sound)
-                labels.append([float(row["label_video"] == "fake"), heard])
-        return self._batch(mouths, sounds, labels, steps)
-
-    def _voice(self, label: str, steps: int) -> Floats:
-        row = self._voices[label][int(self._rng.choice(len(self._voices[label]), p=self._voice_share[label]))]
-        return self._rough(cut(self._stores.voices.samples(row, worn=bool(self._rng.random() < 0.5)), steps * STEP_SAMPLES, self._rng))
-
-    def _rough(self, samples: Floats) -> Floats:
-        return fixed_rms(roughen(fixed_rms(samples), self._rng))
-
-    def _mel(self, samples: Floats) -> Floats:
-        return log_mel(samples * np.float32(10 ** self._rng.uniform(-0.2, 0.2)))
-
-    def _batch(
-        self,
-        mouths: list[Floats] | None,
-        sounds: list[Floats] | list[Floats | None],
-        labels: list[list[float]],
-        steps: int,
-        late: list[int] | None = None,
-    ) -> Batch:
-        size = len(labels)
-        mel, taught = np.zeros((size, 4 * steps, 64), np.float32), np.full(size, UNKNOWN, np.float32)
-        heard = [(index, sound) for index, sound in enumerate(sounds) if sound is not None]
-        if heard:
-            said = self._teacher(np.stack([log_spectrum(sound) for _, sound in heard]))
-            for (index, sound), logit in zip(heard, said, strict=True):
-                mel[index] = self._mel(sound)
-                opinion = 1 / (1 + float(np.exp(-np.clip(logit, -4, 4))))
-                taught[index] = opinion if labels[index][1] == UNKNOWN else (opinion + labels[index][1]) / 2
-        return Batch(
-            torch.from_numpy(np.stack(mouths)) if mouths is not None else torch.zeros(size, steps, 64, 64),
-            torch.from_numpy(mel),
-            torch.full((size,), float(mouths is not None)),
-            torch.tensor([float(sound is not None) for sound in sounds]),
-            torch.tensor(labels),
-            torch.tensor(late or [0] * size),
-            torch.from_numpy(taught),
+    def _batch(self, chosen: list[int], cuts: list["_Cut"]) -> TalkBatch:
+        mels = worn_mels(np.stack([each.mel for each in cuts]), self._rng)
+        lip_units, voice_units = (np.stack([each.units[side] for each in cuts]).astype(np.int64) for side in (0, 1))
+        lips, voice = (np.stack([each.taught[side] for each in cuts]).astype(np.float32) for side in (0, 1))
+        return TalkBatch(
+            torch.from_numpy(np.stack([each.lips for each in cuts])),
+            torch.from_numpy(mels),
+            torch.tensor([each.lag for each in cuts]),
+            torch.tensor([self._views.talks[index].sure for index in chosen]),
+            torch.from_numpy(lip_units),
+            torch.from_numpy(voice_units),
+            torch.from_numpy(lips),
+            torch.from_numpy(voice),
+            [],
         )
 
+    def voices(self, size: int, steps: int) -> tuple[Tensor, Tensor]:
+        """(log_mel [B, 4 T, 64], units int64 [B, T]) of genuine voices."""
+        rng = self._rng
+        mels, units = [], []
+        for index in rng.choice(self._real, size, p=self._real_share):
+            mel, said = self._mels.mel(index, worn=bool(rng.random() < 0.5)), self._mels.units(index)
+            start = int(rng.integers(0, max(1, len(said) - steps + 1)))
+            mels.append(np.resize(mel[4 * start :], (4 * steps, 64)))
+            units.append(np.resize(said[start:], steps))
+        return torch.from_numpy(worn_mels(np.stack(mels), rng)), torch.from_numpy(np.stack(units).astype(np.int64))
 
-def voice_teacher() -> Callable[[Floats], Floats]:
-    """Our exported voice net, log_spectrum [B, frames, 256] → logits [B]: it sees finer spectra than log-mel and learned longer."""
-    path = REPOSITORY / "exported_models" / "voice_forgery.onnx"
-    if not path.is_file():
-        raise PoolError(f"{path} is missing, which teaches this net about voices; run python -m export.train_voice first")
-    session = open_onnx(path)
+    def _chosen(self, size: int, steps: int) -> list[int]:
+        """Indices of clips, by SHARES of their kinds and evenly among people; none twice."""
+        fit = {kind: [i for i in indices if self._views.steps[i] >= steps] for kind, indices in self._by_kind.items()}
+        total = sum(share for kind, share in SHARES.items() if fit.get(kind))
+        chosen: list[int] = []
+        for kind, share in SHARES.items():
+            if fit.get(kind):
+                wanted = min(len(fit[kind]), round(size * share / total))
+                people = even_shares([self._views.talks[i].who for i in fit[kind]])
+                chosen += self._rng.choice(fit[kind], wanted, replace=False, p=people).tolist()
+        return chosen[:size]
 
-    def judge(spectra: Floats) -> Floats:
-        logits: Floats = session.run(["logit"], {"log_spectrum": spectra})[0]
-        return logits
+    def _cut(self, index: int, steps: int) -> "_Cut":
+        rng = self._rng
+        view = self._views.view(index, int(rng.integers(VIEWS)))
+        spare = len(view.mouths) - steps
+        seen_from = int(rng.integers(0, spare + 1))
+        reach = min(steps - LEAST_OVERLAP, MAX_LAG_STEPS - 2)
+        heard_from = int(rng.integers(max(0, seen_from - reach), min(spare, seen_from + reach) + 1))
+        whole = np.arange(steps)
+        return self._made(index, view, seen_from + whole, heard_from + whole)
 
-    return judge
+    def _whole(self, index: int, steps: int) -> "_Cut":
+        view = self._views.view(index, int(self._rng.choice([0, 3])))  # at the clip's own speed
+        whole = mirrored(len(view.mouths), 0, steps)
+        return self._made(index, view, whole, np.minimum(np.arange(steps), len(view.mouths) - 1))
+
+    def _made(self, index: int, view: View, seen: NDArray[np.int64], heard: NDArray[np.int64]) -> "_Cut":
+        """The steps `seen` of the lips and `heard` of the sound."""
+        late = self._views.talks[index].late
+        said = np.clip(seen + late, 0, len(view.units) - 1)
+        frames = (4 * heard[:, None] + np.arange(4)).ravel()
+        nothing = np.zeros((len(view.mouths), TAUGHT_WIDTH), np.float16)
+        taught = self._taught.of(index, len(view.mouths)) if self._taught else (nothing, nothing)
+        lips = moved_mouths(view.mouths[seen], self._rng, INNER)
+        units = view.units[said], view.units[heard]
+        return _Cut(lips, view.mel[frames], int(seen[0] + late - heard[0]), units, (taught[0][seen], taught[1][heard]))
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One clip's part of a TalkBatch; of pairs the first is for the lips, the second for the voice."""
+
+    lips: Floats
+    mel: Floats
+    lag: int
+    units: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    taught: tuple[NDArray[np.float16], NDArray[np.float16]]

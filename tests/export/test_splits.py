@@ -12,7 +12,7 @@ pytest.importorskip("scipy", reason="scipy is not installed (pip install -e .[ex
 from export.data.mouths import mirrored, worn_mouths
 from export.data.pool import PoolError, Row, SoundStore, hold_out, pool_folder, read_table
 from export.data.sound import CODECS, cut, roughen, through_codec, trim_silence
-from export.data.talk import on_grid, split_avspeech, split_talk, split_wild
+from export.data.talk import on_grid, split_avspeech, split_talk
 from export.data.voices import split_voices
 
 
@@ -40,13 +40,6 @@ def test_voices_share_no_source_generator_or_speaker(data: Path):
     assert {row["label"] for row in held} == {"real", "fake"}
     assert 0.08 < len(held) / len(rows) < 0.2
     assert len(train) > 0.8 * len(rows)
-
-
-@pytest.mark.pool
-def test_wild_shares_no_page_generator_group_or_pair(data: Path):
-    train, held = split_wild(read_table(data / "wild"))
-    assert_disjoint(train, held, ("file", "source", "generator", "group", "pair"))
-    assert {row["label_video"] for row in held} == {"real", "fake"}
 
 
 @pytest.mark.pool
