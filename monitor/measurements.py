@@ -81,6 +81,8 @@ class Measurements:
 
 
 def _outcome(frame: FrameFaces) -> str:
-    if any(face.reason is None for face in frame.faces):
+    if any(face.mouth_gray is not None for face in frame.faces):
         return "judged"
+    if any(face.reason is None for face in frame.faces):
+        return "concealed"
     return next((face.reason for face in frame.faces if face.reason), "no_face")

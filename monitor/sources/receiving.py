@@ -1,6 +1,6 @@
 """Our deadline jitter buffer in the place of aiortc's, which waits for a lost packet until 512 others came.
 
-aiortc has no door for this: five private names of its RTCRtpReceiver are touched, here and in `webrtc._listen_to_reports` only (hence
+aiortc has no door for this: six private names of its RTCRtpReceiver are touched, here and in `webrtc._listen_to_reports` only (hence
 aiortc's upper bound in pyproject.toml). Statistics, bandwidth estimate, RTX, payload formats and decoders stay aiortc's.
 """
 
@@ -33,7 +33,7 @@ class WholeTimestamps:
 class Reception:
     """Takes the packets of one receiver, asks for lost ones and key frames, and feeds the receiver's decoder.
 
-    `undecoded` counts pictures that gave way because the decoder could not keep up.
+    `undecoded` counts pictures that the decoder could not take, or that gave way because it could not keep up.
     """
 
     def __init__(self, receiver: Any, kind: str) -> None:
@@ -62,6 +62,7 @@ class Reception:
         if packet.ssrc != self._ssrc:
             self._forget(packet.ssrc)
         self._codec = self._receiver._RTCRtpReceiver__codecs[packet.payload_type]
+        self.undecoded += self._receiver._RTCRtpReceiver__decoder_error.is_set()  # aiortc asks for a key frame and clears it
         first, key = place_in_picture(self._codec.name, packet.payload)
         data = packet._data  # type: ignore[attr-defined]
         self._bytes += len(packet.payload)

@@ -77,7 +77,8 @@ _accept_every_h264()
 class WebRtcSource:
     """A peer that publishes to us. Call `answer` once, then `run`; `close` may come at any time and ends `run` quietly.
 
-    `dropped_frames` counts pictures that arrived faster than they could be decoded or converted.
+    `dropped_frames` counts pictures that no decoder could use, or that came faster than they could be decoded or converted; they are
+    counted in the channel that `run` fills as well.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class WebRtcSource:
         self._reported: SyncSource | None = None
         self._over = asyncio.Event()
         self._lost = False
+        self._told_drops = 0
         self._pictures: Channel[_Decoded] = Channel(RAW_FRAMES, "drop_oldest")
 
     @property
@@ -242,6 +244,8 @@ class WebRtcSource:
         loop = asyncio.get_running_loop()
         async for picture in self._pictures:
             rgb = await loop.run_in_executor(converter, upright_rgb, picture.frame)
+            out.dropped += self.dropped_frames - self._told_drops
+            self._told_drops = self.dropped_frames
             out.put_nowait(VideoFrame(picture.time_s, rgb, picture.concealed))
 
     async def _supervise(self, drains: list[asyncio.Task[None]]) -> None:
