@@ -8,6 +8,7 @@ from monitor.media import SyncSource
 
 RTP_WRAP = 1 << 32
 LEAP_S = 10.0  # a timestamp this far from its arrival belongs to a new numbering (new sender, SSRC change)
+BACK_S = 1.0  # and so does one this far behind what its track had already; less is a frame that comes late or twice
 STEP_S = 0.25  # a report this far from the last ones means that the sender's wall clock was set
 REPORTS_KEPT = 5
 
@@ -57,7 +58,7 @@ class StreamClock:
         state = self._of(track, ssrc)
         seconds = state.unwrapped(rtp_timestamp) / state.rate_hz
         expected_s = self._expected_s(arrival_s)
-        if state.offset_s is not None and abs(seconds + state.offset_s - expected_s) > LEAP_S:
+        if state.offset_s is not None and self._is_renumbered(state, seconds + state.offset_s, expected_s):
             self.restart(track)
             seconds = state.unwrapped(rtp_timestamp) / state.rate_hz
         if state.offset_s is None:
@@ -96,6 +97,10 @@ class StreamClock:
                 self.restart(track)
             state.ssrc = ssrc
         return state
+
+    @staticmethod
+    def _is_renumbered(state: _Track, time_s: float, expected_s: float) -> bool:
+        return abs(time_s - expected_s) > LEAP_S or time_s < state.newest_s - BACK_S
 
     def _expected_s(self, arrival_s: float) -> float:
         if self._newest is None:

@@ -150,6 +150,83 @@ def test_a_report_before_any_media_is_kept():
     assert clock.sync_source == "sender_report"
 
 
+def aligned() -> StreamClock:
+    """`both`, with the reports of second 2."""
+    clock = both()
+    clock.report("audio", ticks("audio", 2, 5_000), NTP_S + 2)
+    clock.report("video", ticks("video", 2, 77_000), NTP_S + 2)
+    return clock
+
+
+@pytest.mark.parametrize("back_s", [1.5, 5.0, 60.0])
+def test_after_a_jump_backwards_time_goes_on(back_s):
+    """A sender that numbers anew, without a new SSRC: no second may pass in which nothing gets a time of its own."""
+    clock = aligned()
+    before_s = clock.time_s("video", ticks("video", 100, 77_000), 200.25)
+    times = [clock.time_s("video", ticks("video", 100 - back_s + n * 0.04, 77_000), 200.29 + n * 0.04) for n in range(50)]
+    assert times == pytest.approx([before_s + 0.04 + n * 0.04 for n in range(50)], abs=0.05)
+
+
+def test_late_and_repeated_frames_move_nothing():
+    clock = aligned()
+    newest_s = clock.time_s("video", ticks("video", 10, 77_000), 110.25)
+    for late_s in (0.0, 0.04, 0.4):
+        assert clock.time_s("video", ticks("video", 10 - late_s, 77_000), 110.26) == newest_s
+    assert clock.time_s("video", ticks("video", 10.04, 77_000), 110.29) == pytest.approx(newest_s + 0.04)
+    assert clock.sync_source == "sender_report"
+
+
+@pytest.mark.parametrize("off_s", [3.0, 30.0, 600.0])
+def test_a_camera_that_was_off_comes_back_in_step(off_s):
+    clock = aligned()
+    for n in range(round(off_s / 0.02)):
+        captured_s = 3 + n * 0.02
+        clock.time_s("audio", ticks("audio", captured_s, 5_000), 100.02 + captured_s)
+    back_s = 3 + off_s
+    video_s = clock.time_s("video", ticks("video", back_s, 77_000), 100.25 + back_s)
+    assert video_s == pytest.approx(clock.time_s("audio", ticks("audio", back_s, 5_000), 100.26 + back_s), abs=0.001)
+    assert clock.sync_source == "sender_report"
+
+
+def test_a_camera_whose_timestamps_stood_still_while_it_was_off_is_placed_by_arrival():
+    clock = aligned()
+    clock.time_s("video", ticks("video", 3, 77_000), 103.25)
+    for n in range(1_500):
+        audio_s = clock.time_s("audio", ticks("audio", 3 + n * 0.02, 5_000), 103.02 + n * 0.02)
+    video_s = clock.time_s("video", ticks("video", 3.04, 77_000), 133.02)
+    assert video_s == pytest.approx(audio_s, abs=0.1)
+    assert clock.sync_source == "arrival"
+
+
+def test_silence_suppression_leaves_gaps_and_keeps_step():
+    """DTX sends a packet every 0.4 s; its timestamps tell how long the silence was."""
+    clock = aligned()
+    for n in range(20):
+        captured_s = 3 + n * 0.4
+        audio_s = clock.time_s("audio", ticks("audio", captured_s, 5_000), 100.02 + captured_s)
+        video_s = clock.time_s("video", ticks("video", captured_s, 77_000), 100.25 + captured_s)
+        assert audio_s == pytest.approx(video_s, abs=0.001)
+
+
+def test_everything_muted_is_a_gap_for_both():
+    clock = aligned()
+    times = [
+        clock.time_s(track, ticks(track, 3 + muted_s, start), 103.25 + muted_s)
+        for muted_s in (0.0, 300.0)
+        for track, start in (("audio", 5_000), ("video", 77_000))
+    ]
+    assert times[2] - times[0] == pytest.approx(300, abs=0.001)
+    assert times[2] == pytest.approx(times[3], abs=0.001)
+
+
+def test_a_burst_after_a_stalled_network_keeps_its_times():
+    clock = aligned()
+    start_s = clock.time_s("video", ticks("video", 10, 77_000), 110.25)
+    times = [clock.time_s("video", ticks("video", 10.04 + n * 0.04, 77_000), 118.25) for n in range(200)]
+    assert times == pytest.approx([start_s + 0.04 + n * 0.04 for n in range(200)])
+    assert clock.sync_source == "sender_report"
+
+
 def test_one_track_needs_no_report():
     assert StreamClock({"video": 90_000}).sync_source == "sender_report"
 
