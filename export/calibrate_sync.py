@@ -56,9 +56,9 @@ def calibrate_sync(
     policy = default_policy("sync", judged)
     calls = genuine_lips(list(genuine.values()), policy, judged, HOURS)
     tops = [top for curves in genuine.values() for top in _tops(curves, policy, judged)]
-    logits = np.arange(0.0, 6.0, 0.05)
-    kept = [float(logit) for logit in logits if incidents(calls, policy, sigmoid(float(logit))) <= budget * HOURS]
-    threshold = round(min(max(sigmoid(kept[0]) if kept else 1.0, max(tops) + 1e-3), HIGHEST_THRESHOLD), 3)
+    thresholds = (sigmoid(float(logit)) for logit in np.arange(0.0, 6.0, 0.05))
+    kept = next((each for each in thresholds if incidents(calls, policy, each) <= budget * HOURS), 1.0)
+    threshold = round(min(max(kept, max(tops) + 1e-3), HIGHEST_THRESHOLD), 3)
     numbers = _numbers(rows, [top for _, curves in dubbed for top in _tops(curves, policy, judged)], tops, threshold)
     events = incidents(calls, policy, threshold)
     numbers |= {"false incidents per hour": events / HOURS, "at most (95 %)": round(at_most(events, HOURS), 3), "rehearsed hours": HOURS}

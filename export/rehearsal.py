@@ -103,7 +103,7 @@ def at_most(events: int, hours: float) -> float:
     return float(chi2.ppf(0.95, 2 * (events + 1)) / 2 / hours)
 
 
-def delays_s(genuine: Cast, forged: Cast, policy: Policy, after_s: float, people: int = 200, seed: int = 4) -> list[float | None]:
+def delays_s(genuine: Cast, forged: Cast, policy: Policy, after_s: float, people: int = 100, seed: int = 4) -> list[float | None]:
     """Seconds from the begin of a forgery, `after_s` into a call, until it is called fake; None where that takes over 30 s."""
     rng = np.random.default_rng(seed)
     before, during = round(after_s / UNIT_S), round(30 / UNIT_S)

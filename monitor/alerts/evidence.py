@@ -12,7 +12,7 @@ from monitor.alerts.stretches import MEMORY, Stretches
 from monitor.alerts.sync import CERTAIN, FLOOR, peak
 from monitor.media import Modality, Reason, Score, State, Verdict
 
-SLIGHT = 1e-3  # a beginning less likely than this has no say in sync
+SLIGHT = 1e-2  # a beginning less likely than this has no say in sync
 Curve = NDArray[np.float32]
 
 
@@ -48,9 +48,10 @@ class Evidence:
         self._last = score.modality, score.track_id, score.end_s
         return self._verdict(last)
 
-    def conclude(self) -> Verdict | None:
-        """The verdict when no more will come; None before the first score."""
-        return self._verdict(last=True) if self._last is not None else None
+    def conclude(self, now_s: float) -> Verdict | None:
+        """The verdict when no more will come; None when there is no fresh evidence."""
+        fresh = self._last is not None and now_s - self._judged_until_s <= self._policy.stale_s
+        return self._verdict(last=True) if fresh else None
 
     def _begin(self) -> None:
         self._stretches = Stretches(self._policy.correlation, self._policy.spread, self._policy.stretch_s)

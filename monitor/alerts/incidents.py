@@ -67,9 +67,11 @@ class Incidents:
                 watched.heatmap = score.heatmap
             events += self._told(watched, verdict)
             told.add(key)
-        for key, watched in self._watched.items() if last else ():
-            if key not in told and (concluded := watched.evidence.conclude()) is not None:
-                events += self._told(watched, concluded)
+        if last and told:
+            now_s = max(watched.verdict.time_s for watched in self._watched.values() if watched.verdict)
+            for key, watched in self._watched.items():
+                if key not in told and (concluded := watched.evidence.conclude(now_s)) is not None:
+                    events += self._told(watched, concluded)
         return events
 
     def expire(self, now_s: float) -> list[Alert]:

@@ -64,3 +64,13 @@ def test_heatmaps_are_kept_with_their_face() -> None:
     heatmap = Heatmap(0.4, np.zeros((16, 16), np.float32), np.zeros((128, 128, 3), np.uint8))
     summary = summed([[Score("video", 3, 0.0, 2.4, 2.0, None, (0, 0, 1, 1), heatmap=heatmap)]])
     assert [(track, logit) for track, logit, _ in summary.heatmaps] == [(3, 2.0)]
+
+
+def test_at_the_end_of_a_file_what_has_no_new_score_is_concluded_too() -> None:
+    curve = np.random.default_rng(3).normal(0, 0.1, 61).astype(np.float32)
+    lips = Score("sync", None, 0.0, 2.4, None, sync_curve=curve)
+    for end, verdicts in ([audio(2.4, 3.2, -4.0)], 1), ([audio(20.0, 21.2, -4.0)], 0):
+        incidents = Incidents("clip", POLICIES)
+        incidents.add([lips])
+        told = incidents.add(end, last=True)
+        assert sum(isinstance(event, Verdict) and event.modality == "sync" for event in told) == verdicts, "unless it is stale"
