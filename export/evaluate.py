@@ -8,8 +8,8 @@ that --layout names. Everything goes through monitor's own pipeline at its own t
 else source page). Matched AUC compares each forged clip only with genuine ones alike in every nuisance (within 0.6 standard deviations).
 
 Sections: conditions (a track missing or lost), robustness (distortions, call degradations, codecs), nuisances, calls (segments, delay,
-false incidents; with made calls of export.data.made_calls), maps and folds (both need the training pool). All of them on 296 clips take
-about ten minutes of one core. What stands between the marks "by hand" in an older --out goes into the new one.
+false incidents; with made calls of export.data.made_calls), talk, maps and folds (these three need the training pool). All of them on 296
+clips take about ten minutes of one core. What stands between the marks "by hand" in an older --out goes into the new one.
 """
 
 import argparse

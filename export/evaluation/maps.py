@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from export.data.faces import MARGIN_PX, FaceCache
 from export.evaluation.judging import Product, progress_bar
 from export.evaluation.metrics import NAN, Scores, auc
-from export.evaluation.sources import collect, file_source
+from export.evaluation.sources import collect, file_source, pictures_of
 from export.onnx_files import open_onnx
 from monitor.faces.crop import face_crop
 from monitor.media import VideoFrame
@@ -48,13 +48,15 @@ def _cells(values: Maps, changed: NDArray[np.bool_]) -> Scores:
     return Scores(values.astype(np.float64), changed, np.zeros(len(values), np.str_))
 
 
-def map_logits(model: Path, faces: NDArray[np.uint8]) -> Maps:
-    """The shipped file's maps [n, 16, 16] of crops [n, 128, 128, 3]."""
+def map_logits(model: Path, shots: NDArray[np.uint8]) -> Maps:
+    """The shipped file's maps [n, 16, 16] of crops and the same place a frame earlier [n, 2, 128, 128, 3]."""
     session = open_onnx(model)
-    parts = [
-        session.run(["map_logits"], {"face": np.ascontiguousarray(faces[at : at + BATCH].transpose(0, 3, 1, 2), dtype=np.float32)})[0]
-        for at in range(0, len(faces), BATCH)
-    ]
+    names = {port.name for port in session.get_inputs()}
+    parts = []
+    for at in range(0, len(shots), BATCH):
+        face, earlier = np.ascontiguousarray(shots[at : at + BATCH].transpose(1, 0, 4, 2, 3), dtype=np.float32)
+        inputs = {name: value for name, value in (("face", face), ("earlier", earlier)) if name in names}
+        parts.append(session.run(["map_logits"], inputs)[0])
     return np.concatenate(parts) if parts else np.zeros((0, 16, 16), np.float32)
 
 
@@ -64,40 +66,40 @@ def aligned_pairs(model: Path, cache: FaceCache, held_clips: set[str], most: int
     rows = [rows[k] for k in np.random.default_rng(5).permutation(len(rows))[:most]]
     if not rows:
         return {"crops": 0}
-    faces = np.stack([cache.crops[i] for i in rows])[:, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    shots = np.stack([cache.shot(i) for i in rows])[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
     wide = np.stack([cache.masks[i] for i in rows]).astype(np.float32) / 255
     masks = wide[:, 4:-4, 4:-4].reshape(-1, 16, 2, 16, 2).mean((2, 4))
-    return map_numbers(map_logits(model, faces), masks)
+    return map_numbers(map_logits(model, shots), masks)
 
 
 def made_calls(product: Product, model: Path, calls: Sequence[Any]) -> Told:
     """Pictures of made calls (see `export.data.made_calls`): the mask goes through the same crop as the face."""
-    faces, masks = [], []
+    shots, masks = [], []
     with progress_bar() as bar:
         task = bar.add_task("maps of made calls", total=len(calls))
         for call in calls:
-            for frame, mask in _masked_pictures(product, call):
+            for before, frame, mask in _masked_pictures(product, call):
                 found = max(product.engine.detect(frame.rgb), key=lambda each: each.confidence, default=None)
                 if found is None:
                     continue
-                faces.append(face_crop(frame.rgb, found.landmarks_xy))
+                shots.append(np.stack([face_crop(picture.rgb, found.landmarks_xy) for picture in (frame, before)]))
                 size = frame.rgb.shape[1], frame.rgb.shape[0]
                 whole = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)
                 cut = face_crop(np.repeat(whole[..., None], 3, axis=2), found.landmarks_xy)[..., 0]
                 masks.append(cut.astype(np.float32).reshape(16, 8, 16, 8).mean((1, 3)) / 255)
             bar.advance(task)
-    if not faces:
+    if not shots:
         return {"crops": 0}
-    return map_numbers(map_logits(model, np.stack(faces)), np.stack(masks))
+    return map_numbers(map_logits(model, np.stack(shots)), np.stack(masks))
 
 
-def _masked_pictures(product: Product, call: Any) -> list[tuple[VideoFrame, NDArray[np.uint8]]]:
-    """Up to CALL_PICTURES pictures of a call spread over its masked seconds, each with its mask."""
+def _masked_pictures(product: Product, call: Any) -> list[tuple[VideoFrame, VideoFrame, NDArray[np.uint8]]]:
+    """Up to CALL_PICTURES pictures of a call spread over its masked seconds, each with the one before and its mask."""
     found = call.load_masks()
     if found is None:
         return []
     first, masks = found
     wanted = {first + int(k) for k in np.linspace(0, len(masks) - 1, CALL_PICTURES)}
     items = product.wait_for(collect(file_source(call.path), VideoFrame, call.duration_s + 1))
-    pictures = [item for item in items if isinstance(item, VideoFrame)]
-    return [(picture, masks[at - first]) for at, picture in enumerate(pictures) if at in wanted]
+    pictures = pictures_of(items)
+    return [(pictures[max(0, at - 1)], picture, masks[at - first]) for at, picture in enumerate(pictures) if at in wanted]

@@ -84,6 +84,17 @@ def _by(mine: Judged, modality: Modality, name: Callable[[LabelledClip], str]) -
     return told
 
 
+def genuine_talk(judged: Judged) -> Told:
+    """Genuine clips alone: what is called fake or suspicious, all together and by group of people."""
+    told: Told = {"clips": len(judged), "speakers": len({clip.group for clip, _ in judged}), "modalities": {}}
+    for modality in MODALITIES:
+        mine = [(clip, said) for clip, said in judged if counts(clip, modality) and not said.error]
+        told["modalities"][modality] = [
+            row for name in (lambda clip: "all", lambda clip: clip.people) for row in _false_alarms(mine, modality, name)
+        ]
+    return told
+
+
 def _false_alarms(mine: Judged, modality: Modality, name: Callable[[LabelledClip], str]) -> list[Told]:
     """Genuine clips by name: how many are called fake or suspicious, and the mean score."""
     shelves: dict[str, list[tuple[float | None, str]]] = defaultdict(list)

@@ -12,16 +12,15 @@ from export.data.pool import Floats
 from export.data.sound import CODECS, through_codec
 from export.evaluation.judging import Judged, Judgement, Product, progress_bar, scores_of
 from export.evaluation.metrics import auc, interval
-from export.evaluation.sources import collect, file_source, pictures_of, samples_of, showing, sounding, thinned
+from export.evaluation.sources import collect, file_source, looked_at, pictures_of, samples_of, showing, sounding
 from monitor.errors import MonitorError
 from monitor.media import AudioChunk, MediaItem, Modality, VideoFrame
 from monitor.sources import Source
 
 LEVELS = (1, 2, 3, 4, 5)
 SECONDS = 2.4  # of each clip: one window
-CALL_HZ = 12.5  # pictures that a call degrades
-LOOKED_AT_HZ = 5.0  # of these the pictures that the face net sees; all that is judged when lips do not count for video
-CALL_LEVELS = (1, 3, 5)
+CALL_HZ = 25.0
+CALL_LEVELS = (3, 5)
 NOISE_DB = {1: 40.0, 2: 30.0, 3: 20.0, 4: 10.0, 5: 5.0}  # speech above noise
 LOUDNESS_DB = {1: -16.0, 2: -22.0, 3: -29.0, 4: -36.0, 5: -42.0}
 Told = dict[str, Any]
@@ -29,12 +28,9 @@ Told = dict[str, Any]
 
 def robustness(product: Product, pictures: Sequence[LabelledClip], voices: Sequence[LabelledClip], levels: Sequence[int] = LEVELS) -> Told:
     """Curves of AUC over level, for the same clips throughout. Level 0 is the clip as it was found, cut to SECONDS."""
-    lips_count = any("lips" in fusion.weights for fusion in product.engine.calibration.video.fusions)
-    looked_at_hz = CALL_HZ if lips_count else LOOKED_AT_HZ
     return {
         "seconds": SECONDS,
-        "pictures_hz": looked_at_hz,
-        "video": _suite(product, pictures, "video", VideoFrame, picture_ways(levels, looked_at_hz), "distorted pictures"),
+        "video": _suite(product, pictures, "video", VideoFrame, picture_ways(levels), "distorted pictures"),
         "audio": _suite(product, voices, "audio", AudioChunk, sound_ways(levels), "distorted sound"),
     }
 
@@ -42,19 +38,16 @@ def robustness(product: Product, pictures: Sequence[LabelledClip], voices: Seque
 Way = Callable[[list[MediaItem], np.random.Generator], Source]
 
 
-def picture_ways(levels: Sequence[int], looked_at_hz: float) -> Mapping[tuple[str, int], Way]:
-    """Each distortion at each level as a function from a clip's pictures to a source."""
-
-    def seen(frames: list[VideoFrame]) -> list[VideoFrame]:
-        return thinned(frames, looked_at_hz)
+def picture_ways(levels: Sequence[int]) -> Mapping[tuple[str, int], Way]:
+    """Each distortion at each level as a function from a clip's pictures to a source. Pictures that no face is judged by are left out."""
 
     def each_picture(name: str, level: int) -> Way:
-        return lambda items, rng: showing([replace(f, rgb=DISTORTIONS[name](f.rgb, level)) for f in seen(pictures_of(items))])
+        return lambda items, rng: showing([replace(f, rgb=DISTORTIONS[name](f.rgb, level)) for f in looked_at(pictures_of(items))])
 
     def whole_call(name: str, level: int) -> Way:
-        return lambda items, rng: showing(seen(degraded(pictures_of(items), name, level, rng)))
+        return lambda items, rng: showing(looked_at(degraded(pictures_of(items), name, level, rng)))
 
-    ways: dict[tuple[str, int], Way] = {("as found", 0): lambda items, rng: showing(seen(pictures_of(items)))}
+    ways: dict[tuple[str, int], Way] = {("as found", 0): lambda items, rng: showing(looked_at(pictures_of(items)))}
     ways |= {(name, level): each_picture(name, level) for name in DISTORTIONS for level in levels}
     return ways | {(f"call: {name}", level): whole_call(name, level) for name in DEGRADATIONS for level in CALL_LEVELS if level in levels}
 

@@ -13,15 +13,16 @@ from export.data.folds import wild_split
 from export.data.layouts import LabelledClip
 from export.data.made_calls import read_calls
 from export.data.pool import PoolError, cache_folder, pool_folder, read_table
+from export.data.talk import in_step, split_talk
 from export.evaluation.calls import false_incidents, read_made_calls, segments
 from export.evaluation.folds import cross_validation
 from export.evaluation.judging import Judged, Product, balanced, union_label
 from export.evaluation.maps import aligned_pairs, made_calls
 from export.evaluation.nuisances import nuisances
-from export.evaluation.overview import conditions, overview
+from export.evaluation.overview import conditions, genuine_talk, overview
 from export.evaluation.robustness import LEVELS, robustness
 
-SECTIONS = ("conditions", "robustness", "nuisances", "calls", "maps", "folds")
+SECTIONS = ("conditions", "robustness", "nuisances", "calls", "talk", "maps", "folds")
 Told = dict[str, Any]
 
 
@@ -41,7 +42,7 @@ class Sizes:
     pairs: int
 
 
-FULL = Sizes(200, 60, 24, 40, LEVELS, 50, 24, 30.0, 300.0, 400)
+FULL = Sizes(200, 60, 20, 40, LEVELS, 50, 24, 30.0, 300.0, 400)
 QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 12.0, 36.0, 60)
 
 
@@ -71,6 +72,7 @@ def evaluate(task: Task, clips: list[LabelledClip]) -> tuple[Told, Judged]:
                 product, judged, {"audio": balanced(clips, "audio", sizes.equalised), "video": balanced(clips, "video", sizes.equalised)}
             ),
             "calls": lambda: _calls(product, clips, judged, sizes, task.calls),
+            "talk": lambda: _talk(product, task.pool),
             "maps": lambda: _maps(product, task),
             "folds": lambda: _folds(task.pool),
         }
@@ -143,13 +145,21 @@ def _maps(product: Product, task: Task) -> Told:
     return told
 
 
+def _talk(product: Product, pool: Path | None) -> Told:
+    """Genuine talk into phones and webcams, of speakers whom no net was trained on; their language is the group."""
+    folder = pool_folder(pool) / "data" / "talk"
+    clips = [
+        LabelledClip(folder / row["file"], "real", "real", "real" if in_step(row) else "", group=row["speaker"], people=row["language"])
+        for row in split_talk(read_table(folder))[1]
+    ]
+    return genuine_talk(product.judge_all(clips, "genuine talk"))
+
+
 def _folds(pool: Path | None) -> Told:
     where = pool_folder(pool)
     return cross_validation(where, open_cache(where))
 
 
 def _cards(models: Path) -> Told:
-    """What the cards say of folds that the shipped nets never saw."""
-    return {
-        card.stem: json.loads(card.read_text()).get("numbers", {}) for card in sorted(models.glob("*.json")) if card.stem != "calibration"
-    }
+    """What the cards and the calibration say of clips that the shipped nets never saw."""
+    return {card.stem: json.loads(card.read_text()).get("numbers", {}) for card in sorted(models.glob("*.json"))}

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="torch is not installed (pip install -e .[export])")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install -e .[export])")
 
 from export.evaluation.robustness import at_loudness, degraded, picture_ways, sound_ways, with_noise
-from export.evaluation.sources import Chained, collect, file_source, lost, only, pictures_of, samples_of, showing, sounding, thinned
+from export.evaluation.sources import Chained, collect, file_source, looked_at, lost, only, pictures_of, samples_of, showing, sounding
 from monitor.channel import Channel
 from monitor.errors import SourceError
-from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.faces.watch import FaceWatcher
+from monitor.media import AudioChunk, Detection, MediaInfo, MediaItem, VideoFrame
 from monitor.sources import Source
 from tests.synth import Recipe, write_media
 
@@ -101,17 +103,37 @@ def test_loudness_and_noise_are_what_they_say() -> None:
 
 
 async def test_every_way_of_the_suite_gives_media(clip: Path) -> None:
-    pictures = await collect(file_source(clip), VideoFrame, 1.0, 12.5)
+    pictures = await collect(file_source(clip), VideoFrame, 1.0)
     sound = await collect(file_source(clip), AudioChunk, 1.0)
-    ways = picture_ways((1, 5), 5.0)
+    ways = picture_ways((1, 5))
     assert len([name for name, _ in ways if not name.startswith(("call", "as found"))]) == 7 * 2
     for (name, level), way in ways.items():
         frames = pictures_of(await run(way(list(pictures), np.random.default_rng(0))))
-        assert len(frames) == 5, name
-        changed = any(not np.array_equal(a.rgb, b.rgb) for a, b in zip(frames, thinned(pictures_of(pictures), 5.0), strict=True))
+        changed = any(not np.array_equal(a.rgb, b.rgb) for a, b in zip(frames, looked_at(pictures_of(pictures)), strict=True))
         assert changed or level < 5 or name == "call: freeze", (name, level)
     for (name, _), way in sound_ways((1, 5)).items():
         assert len(samples_of(await run(way(list(sound), np.random.default_rng(0))))) == len(samples_of(sound)), name
+
+
+async def test_looked_at_pictures_are_those_that_the_watcher_takes_with_the_one_before(clip: Path) -> None:
+    frames = pictures_of(await collect(file_source(clip), VideoFrame, 1.0))
+    kept = looked_at(frames)
+    assert [round(frame.time_s, 2) for frame in kept] == [0.0, 0.16, 0.2, 0.36, 0.4, 0.56, 0.6, 0.76, 0.8]
+    assert searched(kept) == searched(frames)[: len(searched(kept))] == [0.0, 0.2, 0.4, 0.6, 0.8]
+
+
+def searched(frames: list[VideoFrame]) -> list[float]:
+    """Times of the pictures in which the watcher looked for faces."""
+    time_of, found = {id(frame.rgb): round(frame.time_s, 2) for frame in frames}, []
+
+    def detect(rgb: NDArray[np.uint8]) -> list[Detection]:
+        found.append(time_of[id(rgb)])
+        return []
+
+    watcher = FaceWatcher(detect)
+    for frame in frames:
+        watcher.add(frame)
+    return found
 
 
 async def test_degraded_pictures_keep_their_times(clip: Path) -> None:
