@@ -74,6 +74,8 @@ def write_media(path: Path, recipe: Recipe | None = None) -> Path:
             video.codec_context.time_base = Fraction(1, 1000 if recipe.variable_rate else recipe.fps * 100)
             if recipe.video_codec == "libx264":
                 video.options = {"preset": "ultrafast", "g": "25"}
+            elif recipe.video_codec == "libvpx":
+                video.options = {"deadline": "realtime", "cpu-used": "8", "g": "25", "lag-in-frames": "0"}
         pictures = _pictures(recipe, video) if video is not None else iter(())
         sounds = _sounds(recipe, audio) if audio is not None else iter(())
         _interleave(container, pictures, sounds)

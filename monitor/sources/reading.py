@@ -1,20 +1,23 @@
 """From a generator in a worker thread to the stream's channel."""
 
 import asyncio
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from monitor.channel import Channel
 from monitor.media import MediaInfo, MediaItem
 
 CLOSE_PATIENCE_S = 2.0  # a cancelled source waits this long for the read in progress; the thread then ends by its read timeout
+MOST_UNDERWAY = 64  # batches that a live source hands over before it waits for the event loop
 
 Batches = Generator[list[MediaItem], None, None]
 """Blocks while it reads; every list holds at least one item."""
 
 
 async def deliver(batches: Batches, out: Channel[MediaItem], *, paced: bool = False) -> None:
-    """Until the media ends or the generator raises. `paced`: no item earlier than its time after the start, by the loop's clock."""
+    """Until the media ends or the generator raises; waits for room. `paced`: nothing comes before its time by the loop's clock."""
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     worker = ThreadPoolExecutor(1, thread_name_prefix="container")
@@ -25,6 +28,39 @@ async def deliver(batches: Batches, out: Channel[MediaItem], *, paced: bool = Fa
                     await asyncio.sleep(started_s + item.time_s - loop.time())
                 await out.put(item)
     finally:
-        closing = asyncio.wrap_future(worker.submit(batches.close))
-        done, _ = await asyncio.wait([closing], timeout=CLOSE_PATIENCE_S)
-        worker.shutdown(wait=bool(done))
+        await _ended(worker, batches.close)
+
+
+async def deliver_live(batches: Batches, out: Channel[MediaItem]) -> None:
+    """Like `deliver`, without waiting: the thread goes on reading while the loop is busy, so that nothing is lost before FFmpeg has it."""
+    loop = asyncio.get_running_loop()
+    worker = ThreadPoolExecutor(1, thread_name_prefix="container")
+    underway = threading.Semaphore(MOST_UNDERWAY)
+    stopped = threading.Event()
+
+    def take(batch: list[MediaItem]) -> None:
+        underway.release()
+        for item in batch:
+            out.put_nowait(item)
+
+    def read() -> None:
+        with closing(batches):
+            for batch in batches:
+                underway.acquire()
+                if stopped.is_set():
+                    return
+                loop.call_soon_threadsafe(take, batch)
+
+    reading = loop.run_in_executor(worker, read)
+    try:
+        await asyncio.shield(reading)
+    finally:
+        stopped.set()
+        underway.release()
+        await _ended(worker, lambda: None)
+
+
+async def _ended(worker: ThreadPoolExecutor, last: Callable[[], None]) -> None:
+    ending = asyncio.wrap_future(worker.submit(last))
+    done, _ = await asyncio.wait([ending], timeout=CLOSE_PATIENCE_S)
+    worker.shutdown(wait=bool(done))

@@ -14,7 +14,7 @@ from monitor.sources.address import LookUp, look_up, pin
 from monitor.sources.demux import read_live
 from monitor.sources.gate import gate_to
 from monitor.sources.opening import explain_live, open_live, safe_name
-from monitor.sources.reading import Batches, deliver
+from monitor.sources.reading import Batches, deliver_live
 
 OPTIONS = {
     "tcp": {"rtsp_transport": "tcp", "protocol_whitelist": "rtsp,tcp"},
@@ -51,7 +51,7 @@ class RtspSource:
         try:
             async with gate_to(pinned, self.name, self._ingest, tls) as gate:
                 try:
-                    await deliver(self._batches(gate.url), out)
+                    await deliver_live(self._batches(gate.url), out)
                 except SourceError as error:
                     raise gate.trouble or error from None
         except OSError as error:

@@ -16,6 +16,7 @@ from monitor.config import Ingest
 from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
 from monitor.sources.rtsp import RtspSource
+from tests.interop.listening import listen, of
 from tests.synth import Recipe, picture_events_s, sound_events_s, write_media
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
@@ -46,35 +47,6 @@ def address(gstreamer_python, clip) -> Iterator[str]:
 def camera(url: str, **settings) -> RtspSource:
     keywords = {key: settings.pop(key) for key in ("transport", "find", "tls_verify") if key in settings}
     return RtspSource(url, Ingest(allow_hosts=("localhost",), stall_s=0.5, **settings), **keywords)
-
-
-async def listen(source: RtspSource, enough=lambda items: False, seconds: float = 25) -> list[MediaItem]:
-    """Items until `enough(items)`, the end, or an error, which is raised."""
-    channel: Channel[MediaItem] = Channel(64, "drop_oldest", lambda item: isinstance(item, VideoFrame))
-    items: list[MediaItem] = []
-
-    async def feed() -> None:
-        try:
-            await source.run(channel)
-        finally:
-            channel.close()
-
-    task = asyncio.create_task(feed())
-    async with asyncio.timeout(seconds):
-        async for item in channel:
-            items.append(item)
-            if enough(items):
-                task.cancel()
-                break
-        await asyncio.gather(task, return_exceptions=True)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("container")]
-    if not task.cancelled():
-        task.result()
-    return items
-
-
-def of(items: list[MediaItem], kind: type) -> list:
-    return [item for item in items if isinstance(item, kind)]
 
 
 @pytest.mark.parametrize(("sound", "transport"), [("av", "tcp"), ("opus", "udp"), ("pcmu", "tcp"), ("pcmu", "udp")])
