@@ -18,6 +18,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from export.data.layouts import layouts, read_layout
 from export.evaluation.plots import draw
@@ -28,10 +29,48 @@ from monitor.errors import MonitorError
 
 
 def main(arguments: list[str] | None = None) -> None:
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    options = parser.parse_args(given)
+    if options.render:
+        render(options.render, options.out, options.images)
+        return
+    sections = {name for name in options.sections.split(",") if name not in ("", "none")}
+    if unknown := sections - set(SECTIONS):
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}, or none")
+    if options.folder is None:
+        parser.error("give a folder of labelled media")
+    if options.worst:
+        check_outside(options.worst)
+    clips = read_layout(options.folder, options.layout, options.split)
+    if options.limit:
+        clips = clips[:: max(1, len(clips) // options.limit)][: options.limit]
+    task = Task(options.folder.name, options.models, QUICK if options.quick else FULL, sections, options.pool, options.calls)
+    told: dict[str, Any] = {"command": shlex.join(["python", "-m", "export.evaluate", *given])}
+
+    def keep(numbers: dict[str, Any]) -> None:
+        """A run that is stopped leaves the sections that it finished."""
+        told.update(numbers)
+        if options.json:
+            options.json.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+        if options.out:
+            write_page(told, options.out, options.images)
+
+    try:
+        judged = evaluate(task, clips, keep)
+    except MonitorError as error:
+        raise SystemExit(str(error)) from None
+    if options.out is None:
+        sys.stdout.write(report(told))
+    if options.worst:
+        write_worst(judged, options.worst)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m export.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", help="media and their labels")
     parser.add_argument("--layout", default="auto", help=f"how the folder is laid out: auto, {', '.join(layouts())}")
     parser.add_argument("--split", default="", help="only this split of the set (test, val, …)")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most N clips, evenly over the folder")
@@ -40,37 +79,31 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="small subsets and wide intervals: a first look in two minutes")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--calls", type=Path, help="made calls (default: where export.data.made_calls puts them)")
-    parser.add_argument("--out", "--markdown", type=Path, help="write the report there too")
+    parser.add_argument("--out", "--markdown", type=Path, help="write the report there instead of to the terminal")
     parser.add_argument("--json", type=Path, help="write every number there")
-    parser.add_argument("--images", type=Path, help="draw the curves into this folder (default: images/ beside --out)")
+    parser.add_argument("--images", type=Path, help="draw the curves of --out into this folder (default: images/ beside it)")
+    parser.add_argument("--render", type=Path, metavar="JSON", help="judge nothing; write --out anew from the numbers of an earlier run")
     parser.add_argument("--worst", type=Path, help="put the worst clips there as contact sheets; outside the repository")
-    options = parser.parse_args(arguments)
-    sections = {name for name in options.sections.split(",") if name not in ("", "none")}
-    if unknown := sections - set(SECTIONS):
-        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}, or none")
-    if options.worst:
-        check_outside(options.worst)
-    clips = read_layout(options.folder, options.layout, options.split)
-    if options.limit:
-        clips = clips[:: max(1, len(clips) // options.limit)][: options.limit]
+    return parser
+
+
+def render(numbers: Path, page: Path | None, images: Path | None) -> None:
+    """The page of an earlier run's numbers."""
+    if page is None:
+        raise SystemExit("--render needs --out, the page to write")
     try:
-        task = Task(options.folder.name, options.models, QUICK if options.quick else FULL, sections, options.pool, options.calls)
-        numbers, judged = evaluate(task, clips)
-    except MonitorError as error:
-        raise SystemExit(str(error)) from None
-    numbers["command"] = shlex.join(["python", "-m", "export.evaluate", *(arguments if arguments is not None else sys.argv[1:])])
-    images = options.images or (options.out.parent / "images" if options.out else None)
-    drawn = draw(numbers, images) if images else []
-    notes = by_hand(options.out.read_text()) if options.out and options.out.is_file() else ""
-    text = report(numbers, [os.path.relpath(images / name, options.out.parent) for name in drawn] if images and options.out else [], notes)
-    sys.stdout.write(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text)
-    if options.json:
-        options.json.write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-    if options.worst:
-        write_worst(judged, options.worst)
+        write_page(json.loads(numbers.read_text()), page, images)
+    except (OSError, json.JSONDecodeError) as error:
+        raise SystemExit(f"{numbers} cannot be read: {error}; give the --json of an earlier run") from None
+
+
+def write_page(numbers: dict[str, Any], page: Path, images: Path | None) -> None:
+    """The page and its curves; what stands between the marks "by hand" in an older page goes into the new one."""
+    folder = images or page.parent / "images"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    notes = by_hand(page.read_text()) if page.is_file() else ""
+    drawn = [os.path.relpath(folder / name, page.parent) for name in draw(numbers, folder)]
+    page.write_text(report(numbers, drawn, notes))
 
 
 if __name__ == "__main__":

@@ -25,23 +25,31 @@ Maps = NDArray[np.float32]
 
 
 def map_numbers(maps: Maps, masks: Maps) -> Told:
-    """`maps` logits [n, 16, 16], `masks` [n, 16, 16] 0..1. Pixel AUC per crop (mean) and over all cells, and the IoU at p = .5 (mean)."""
+    """`maps` logits [n, 16, 16], `masks` [n, 16, 16] 0..1. Pixel AUC per crop (mean) and over all cells.
+
+    IoU (mean over crops) at p = .5 and at the one threshold that is best for all crops together, chosen on these very crops.
+    """
     each, overlaps = [], []
+    levels = np.quantile(maps, np.linspace(0.5, 0.99, 25)) if len(maps) else np.zeros(0)
     for cells, mask in zip(maps, masks, strict=True):
         changed, untouched = mask > CHANGED, mask < UNTOUCHED
         if changed.sum() < LEAST_CELLS or untouched.sum() < LEAST_CELLS:
             continue
         known = changed | untouched
         each.append(auc(_cells(cells[known], changed[known])))
-        said = (cells > 0) & known
-        overlaps.append(float((said & changed).sum() / (said | changed).sum()))
+        overlaps.append([_iou((cells > level) & known, changed) for level in (0.0, *levels)])
     changed, known = masks > CHANGED, (masks > CHANGED) | (masks < UNTOUCHED)
     return {
         "pixel_auc": float(np.mean(each)) if each else NAN,
         "pixel_auc_all_cells": auc(_cells(maps[known], changed[known])) if known.any() else NAN,
-        "iou": float(np.mean(overlaps)) if overlaps else NAN,
+        "iou": float(np.mean(overlaps, axis=0)[0]) if overlaps else NAN,
+        "iou_best": float(np.mean(overlaps, axis=0).max()) if overlaps else NAN,
         "crops": len(each),
     }
+
+
+def _iou(said: NDArray[np.bool_], changed: NDArray[np.bool_]) -> float:
+    return float((said & changed).sum() / (said | changed).sum())
 
 
 def _cells(values: Maps, changed: NDArray[np.bool_]) -> Scores:

@@ -81,7 +81,7 @@ def _robustness(numbers: Told) -> Any:
             panels += [(modality, "pictures distorted", others), (modality, "pictures through a call", [others[0], *calls])]
         else:
             panels.append((modality, "sound", others))
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.4), sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.7), sharey=True)
     for axis, (_, title, points) in zip(axes, panels, strict=True):
         _panel(axis, title, points)
     axes[0].set_ylabel("AUC")
@@ -100,6 +100,6 @@ def _panel(axis: Axes, title: str, points: list[Told]) -> None:
             levels, [clean, *(value for _, value in mine)], "o-", markersize=3, color=mpl.colormaps["tab10"](colour % 10), label=label
         )
     axis.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
-    axis.set(title=title, xlabel="level", ylim=(0.3, 1.02))
+    axis.set(title=title, xlabel="level", ylim=(0.2, 1.02))
     axis.set_xticks(range(6))
-    axis.legend(fontsize=7, loc="lower left", ncols=2)
+    axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, columnspacing=1.0, handlelength=1.4)

@@ -15,7 +15,7 @@ def report(numbers: Told, images: Sequence[str] = (), notes: str = "") -> str:
     """Markdown. `images`: paths of the plots as the page names them. `notes`: paragraphs by hand (see `by_hand`), without numbers."""
     folder = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=folder, undefined=ChainableUndefined, keep_trailing_newline=True)  # noqa: S701 (Markdown is not HTML)
-    pages.filters |= {"number": number, "ranged": ranged, "suite": suite, "plain_facts": plain_facts}
+    pages.filters |= {"number": number, "ranged": ranged, "suite": suite, "card_rows": card_rows}
     overview = numbers["overview"]
     overview = overview | {"speed": overview["media_s"] / max(overview["judging_s"], 1e-6)}
     return pages.get_template("report.md.j2").render(
@@ -48,11 +48,15 @@ def ranged(values: Sequence[float | None]) -> str:
     return number(value) if low is None or high is None else f"{number(value)} ({number(low)}–{number(high)})"
 
 
-def plain_facts(entry: Any) -> str:
-    """The numbers and words of one entry of a card, without what lies deeper in it."""
-    facts = {"": entry} if not isinstance(entry, dict) else entry
-    flat = {name: value for name, value in facts.items() if isinstance(value, str | int | float)}
-    return "; ".join(f"{name.replace('_', ' ')} {value}".strip() for name, value in flat.items()).replace("|", "/")
+def card_rows(numbers: Told) -> list[tuple[str, str]]:
+    """What a card's `numbers` hold as (entry, its numbers and words); what lies deeper than one level is left out."""
+    entries = {"": numbers, **{name: entry for name, entry in numbers.items() if isinstance(entry, dict)}}
+    rows = []
+    for name, entry in entries.items():
+        flat = [f"{key.replace('_', ' ')} {value}" for key, value in entry.items() if isinstance(value, str | int | float)]
+        if flat:
+            rows.append((name.replace("_", " "), "; ".join(flat).replace("|", "/")))
+    return rows
 
 
 def suite(points: Sequence[Told]) -> Told:

@@ -1,6 +1,7 @@
 """All sections in order, each timed, with a reason in the place of one that cannot run."""
 
 import json
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from export.evaluation.robustness import LEVELS, robustness
 
 SECTIONS = ("conditions", "robustness", "nuisances", "calls", "talk", "maps", "folds")
 Told = dict[str, Any]
+logger = logging.getLogger("export.evaluation")
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Task:
     calls: Path | None = None
 
 
-def evaluate(task: Task, clips: list[LabelledClip]) -> tuple[Told, Judged]:
-    """Every number (NaN as None), and what was judged. Raises ModelError."""
+def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None] = lambda numbers: None) -> Judged:
+    """Judge and count; `keep` gets all numbers so far (NaN as None) after every section. Returns what was judged. Raises ModelError."""
     started, sizes = monotonic(), task.sizes
     with Product(task.models) as product:
         judged = product.judge_all(clips, f"scanning {task.name}")
@@ -83,8 +85,9 @@ def evaluate(task: Task, clips: list[LabelledClip]) -> tuple[Told, Judged]:
             "overview": overview(judged, sizes.draws),
             "cards": _cards(task.models),
             "skipped": {},
-            "seconds": {"overview": monotonic() - started},
+            "seconds": {"overview": monotonic() - started, "all": monotonic() - started},
         }
+        keep(plain(numbers))
         for name in SECTIONS:
             if name not in task.sections:
                 continue
@@ -93,10 +96,13 @@ def evaluate(task: Task, clips: list[LabelledClip]) -> tuple[Told, Judged]:
                 numbers[name] = work[name]()
             except PoolError as why:
                 numbers["skipped"][name] = str(why)
+            except Exception as error:  # a bug met in one section must not take ten minutes of the others with it
+                logger.exception("%s: internal error", name)
+                numbers["skipped"][name] = f"internal error ({type(error).__name__}); please report it with the log"
             numbers["seconds"][name] = monotonic() - began
-    numbers["seconds"]["all"] = monotonic() - started
-    told: Told = plain(numbers)
-    return told, judged
+            numbers["seconds"]["all"] = monotonic() - started
+            keep(plain(numbers))
+    return judged
 
 
 def plain(value: Any) -> Any:
