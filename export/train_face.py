@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.data.face_couples import Batch, Couples, fold_of, not_trained_on
+from export.data.face_autoencoder import train_and_keep, weights_path
+from export.data.face_couples import Batch, Couples
+from export.data.face_fold import fold_of, not_trained_on
 from export.data.faces import FaceCache, open_cache, weights_file
 from export.data.pool import cache_folder, pool_folder
+from export.face_discriminants import put_in_discriminants
 from export.face_report import clip_scores, export_best, fold_auc
-from export.nets.face import FaceNet
+from export.nets.face import FaceNet, standardise
 from export.to_onnx import MODELS
 from export.training import Average, Budget, Run, learning_rate, prepare
 
@@ -26,6 +29,7 @@ PEAK_RATE = 2e-3
 SMOOTHING = 0.05
 MAP_WEIGHT = 2.0
 UNKNOWN_MAP_WEIGHT = 0.3
+RANK_WEIGHT = 0.5
 JUDGE_EVERY_S = 120.0
 
 
@@ -34,36 +38,46 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=35, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--out", type=Path, default=MODELS, help="where face_forgery.onnx and .json go")
+    parser.add_argument("--start-from", type=Path, help="a checkpoint whose weights a fresh run begins with")
     parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--run", default="face", help="name of the run, for a second one beside it")
     parser.add_argument("--fresh", action="store_true", help="forget an unfinished run")
     parser.add_argument("--export-only", action="store_true", help="judge and export the best state so far")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     pool = pool_folder(options.pool)
-    checkpoint = cache_folder("runs") / "face.pt"
+    checkpoint = cache_folder("runs") / f"{options.run}.pt"
     if options.fresh:
         checkpoint.unlink(missing_ok=True)
     cache = open_cache(pool)
     if not options.export_only:
-        train(cache, pool, checkpoint, options.minutes, options.seed)
+        train(cache, pool, checkpoint, options)
     torch.set_num_threads(1)
     export_best(cache, pool, checkpoint, options.out)
 
 
-def train(cache: FaceCache, pool: Path, checkpoint: Path, minutes: float, seed: int) -> None:
+def train(cache: FaceCache, pool: Path, checkpoint: Path, options: argparse.Namespace) -> None:
     """Until the time is over; the averaged net that does best on the held-out fold (see `merit`) is the one kept."""
-    rng = prepare(seed)
+    rng = prepare(options.seed)
     net = FaceNet()
     net.backbone.load_keras(weights_file(pool, "mobilenetv2_035_imagenet.npz"))
+    if options.start_from:
+        net.load_state_dict(torch.load(options.start_from, weights_only=False)["parts"]["average"], strict=False)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     average = Average(net)
     optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=PEAK_RATE, weight_decay=0.05)
     run = Run({"net": net, "average": average.net, "optimiser": optimiser}, checkpoint)
     if run.step:
-        rng = np.random.default_rng([seed, run.step])
+        rng = np.random.default_rng([options.seed, run.step])
     fold = fold_of(cache.rows, *not_trained_on(pool))
+    if not net.from_appearance.weight.any():
+        put_in_discriminants(net, cache, fold.train, options.seed)
+        average.net.load_state_dict(net.state_dict())
+    if not weights_path().is_file():
+        print("training the workshop's autoencoder (4 minutes, once)", flush=True)
+        train_and_keep(cache, pool)
     batches = Couples(cache, fold.train, rng).batches(COUPLES)
-    budget = Budget(minutes, run.spent_s, run.step)
+    budget = Budget(options.minutes, run.spent_s, run.step)
     recent, judged_s = 1.0, budget.spent_s
     for step in budget:
         for group in optimiser.param_groups:
@@ -85,28 +99,34 @@ def train(cache: FaceCache, pool: Path, checkpoint: Path, minutes: float, seed: 
 def judge(run: Run, budget: Budget, net: nn.Module, cache: FaceCache, held: list[int], progress: str) -> None:
     found = fold_auc(clip_scores(net, cache, held))
     families = " ".join(f"{name} {value:.2f}" for name, value in found["families"].items())
-    run.keep(budget, merit(found), f"{progress}; held out: matched {found['matched']:.3f} plain {found['plain']:.3f} ({families})")
+    shown = f"matched {found['matched']:.3f} plain {found['plain']:.3f} above own original {found['above_own_original']} ({families})"
+    run.keep(budget, merit(found), f"{progress}; held out: {shown}")
 
 
 def merit(found: dict[str, Any]) -> float:
-    """What chooses the state to keep: half matched AUC, half the mean over the families, so that no large family decides."""
+    """What chooses the state to keep: matched AUC counts half, the mean over the families and the pairs a quarter each."""
     families = found["families"].values()
-    return float(0.5 * found["matched"] + 0.5 * sum(families) / max(1, len(families)))
+    return float(0.5 * found["matched"] + 0.25 * sum(families) / max(1, len(families)) + 0.25 * (found["above_own_original"] or 0.5))
 
 
-def loss_of(net: nn.Module, batch: Batch) -> Tensor:
-    """Label, map where it is known, and for whole-face forgeries without a map: half of the cells should find something."""
-    faces = torch.from_numpy(batch.faces).contiguous(memory_format=torch.channels_last)
+def loss_of(net: FaceNet, batch: Batch) -> Tensor:
+    """Label; a fake above its own genuine counterpart; map where it is known, else half of a forged face's cells should find something."""
+    faces, earlier = (torch.from_numpy(each).contiguous(memory_format=torch.channels_last) for each in (batch.faces, batch.earlier))
     labels, maps, known = torch.from_numpy(batch.labels), torch.from_numpy(batch.maps), torch.from_numpy(batch.map_known)
     with torch.autocast("cpu", torch.bfloat16):
-        logit, map_logits = net(faces)
+        colour = standardise(faces)
+        with torch.no_grad():
+            features = net.backbone(colour)
+        logit, map_logits = net.learned(faces, earlier, colour, features)
     logit, map_logits = logit.float(), map_logits.float()
     label_loss = F.binary_cross_entropy_with_logits(logit, labels * (1 - SMOOTHING) + SMOOTHING / 2)
     cells = F.binary_cross_entropy_with_logits(map_logits, maps, reduction="none", pos_weight=torch.tensor(2.0)).mean((1, 2))
     upper_half = torch.topk(map_logits.flatten(1), 128, dim=1).values.mean(1)
     map_loss = (cells * known).sum() / known.sum().clamp(min=1)
     unknown_loss = (F.softplus(-upper_half) * (1 - known)).mean()
-    return label_loss + MAP_WEIGHT * map_loss + UNKNOWN_MAP_WEIGHT * unknown_loss
+    genuine, forged = logit.chunk(2)
+    rank_loss = F.softplus(genuine - forged).mean()
+    return label_loss + RANK_WEIGHT * rank_loss + MAP_WEIGHT * map_loss + UNKNOWN_MAP_WEIGHT * unknown_loss
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ CUT_PX = 64
 CUTS = 12
 PEAK_RATE = 3e-3
 SEED = 11
+MINUTES = 4.0
 
 
 class Autoencoder(nn.Module):
@@ -127,18 +128,21 @@ def train(cache: FaceCache, genuine: Sequence[int], minutes: float) -> Autoencod
     return net.eval()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4)
-    parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
-    options = parser.parse_args()
-    pool = pool_folder(options.pool)
-    cache = open_cache(pool)
-    net = train(cache, never_held(cache, pool), options.minutes)
+def train_and_keep(cache: FaceCache, pool: Path, minutes: float = MINUTES) -> None:
+    net = train(cache, never_held(cache, pool), minutes)
     part = weights_path().with_suffix(".part")
     torch.save(net.state_dict(), part)
     os.replace(part, weights_path())
-    print(f"{sum(p.numel() for p in net.parameters())} parameters in {weights_path()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
+    options = parser.parse_args()
+    pool = pool_folder(options.pool)
+    train_and_keep(open_cache(pool), pool, options.minutes)
+    print(f"kept in {weights_path()}")
 
 
 if __name__ == "__main__":

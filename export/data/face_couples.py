@@ -1,65 +1,43 @@
-"""Training couples: a fake and a genuine crop that differ in nothing but the forgery, as far as the pool allows."""
+"""Training couples: a fake and a genuine crop that differ in nothing but the forgery, as far as the pool allows.
+
+A shot is two pictures, uint8 [2, 160, 160, 3]: a crop and the same place a frame earlier; both are forged and spoiled alike.
+"""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.face_augment import MAP_CELLS, Floats, Image, blend, coarsened, cut_map, degrade, draw_degradation
-from export.data.faces import MARGIN_PX, WIDE_PX, FaceCache, FaceRow
-from export.data.folds import wild_folds
-from export.data.pool import read_table
-from export.data.talk import split_avspeech, split_talk
+from export.data.face_augment import MAP_CELLS, Floats, blend, coarsened, cut_map, degrade, draw_degradation, region_mask
+from export.data.face_workshop import KINDS as FORGERIES
+from export.data.face_workshop import Donors, forge, most_alike
+from export.data.faces import MARGIN_PX, WIDE_PX, FaceCache, FaceRow, Shot
+from monitor.faces.crop import FACE_PX
 
-KINDS = {"pair": 0.30, "look-alike": 0.34, "still": 0.14, "blend": 0.22}
+KINDS = {"pair": 0.25, "part": 0.08, "look-alike": 0.28, "still": 0.11, "blend": 0.08, "workshop": 0.20}
+DONORS = 8  # look-alikes among which a workshop fake takes the nearest pose
 TWINS = 24  # a fake without its original is set against one of this many genuine crops that look most like it
 SOFT_ORIGINALS = 0.15  # fakes are a little softer than their originals on average; with this share spoiled the two are level
+STOOD_STILL = 0.1  # share of couples whose earlier picture is the same one again, as in calls of few frames a second
 UNCHANGED = 0.008  # a fake whose mask is emptier than this share shows no forgery that its original could teach
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`faces` [2n, 3, 128, 128] (n genuine, then their n fakes), `labels` [2n], `maps` [2n, 16, 16], `map_known` [2n] (0 or 1)."""
+    """`faces`, `earlier` [2n, 3, 128, 128] (n genuine, then their n fakes), `labels` [2n], `maps` [2n, 16, 16], `map_known` [2n] (0, 1)."""
 
     faces: Floats
+    earlier: Floats
     labels: Floats
     maps: Floats
     map_known: Floats
 
 
-@dataclass(frozen=True)
-class Fold:
-    """Rows of the cache: to train on; of `wild`, held out; of `talk` and `avspeech` (genuine), held out too. `devset` is in none."""
-
-    train: list[int]
-    held: list[int]
-    held_talk: list[int]
-
-
-def not_trained_on(pool: Path, fold: int = 0) -> tuple[set[str], set[str], set[str]]:
-    """Files ("wild/x.mp4") that are held out, held out as genuine talk, or left out because their generator is held out."""
-    data = pool / "data"
-    rows = read_table(data / "wild")
-    train, held = wild_folds(rows)[fold]
-    held_files = {f"wild/{row['file']}" for row in held}
-    talk = {f"talk/{row['file']}" for row in split_talk(read_table(data / "talk"))[1]}
-    avspeech = {f"avspeech/{row['file']}" for row in split_avspeech(read_table(data / "avspeech"))[1]}
-    return held_files, talk | avspeech, {f"wild/{row['file']}" for row in rows} - {f"wild/{row['file']}" for row in train} - held_files
-
-
-def fold_of(rows: Sequence[FaceRow], held: Collection[str], held_talk: Collection[str], left_out: Collection[str]) -> Fold:
-    """See `folds.wild_folds`; the speakers of `talk` are split as the lip–voice net splits them."""
-    files = [f"{row.pool}/{row.clip}" for row in rows]
-    elsewhere = {*held, *held_talk, *left_out}
-    return Fold(
-        train=[i for i, file in enumerate(files) if rows[i].pool != "devset" and file not in elsewhere],
-        held=[i for i, file in enumerate(files) if file in held],
-        held_talk=[i for i, file in enumerate(files) if file in held_talk],
-    )
+Made = TypeVar("Made")
 
 
 class Couples:
@@ -85,11 +63,13 @@ class Couples:
             if rows[i].fake and not (rows[i].pool == "stills" and self._unchanged(i)):
                 kind = "still" if rows[i].pool == "stills" else "pair" if rows[i].origin >= 0 else "look-alike"
                 self._by_kind[kind][rows[i].generator].append(i)
-        self._draw: dict[str, Callable[[], tuple[Image, Image, Floats | None]]] = {
+        self._draw: dict[str, Callable[[], tuple[Shot, Shot, Floats | None]]] = {
             "pair": lambda: self._known("pair"),
             "look-alike": lambda: self._known("look-alike"),
             "still": lambda: self._known("still"),
+            "part": self._part,
             "blend": self._blended,
+            "workshop": self._forged,
         }
 
     def batches(self, couples: int) -> Iterator[Batch]:
@@ -100,20 +80,22 @@ class Couples:
 
     def _batch(self, kinds: Sequence[str]) -> Batch:
         n = len(kinds)
-        faces = np.empty((2 * n, 3, 128, 128), np.float32)
+        shots = np.empty((2, 2 * n, 3, FACE_PX, FACE_PX), np.float32)
         maps = np.zeros((2 * n, MAP_CELLS, MAP_CELLS), np.float32)
         known = np.ones(2 * n, np.float32)
         for slot, kind in enumerate(kinds):
             genuine, fake, mask = self._draw[kind]()
             how = draw_degradation(self._rng, MARGIN_PX)
-            faces[slot] = degrade(genuine, how, self._rng).transpose(2, 0, 1)
-            faces[n + slot] = degrade(fake, how, self._rng).transpose(2, 0, 1)
+            still = bool(self._rng.random() < STOOD_STILL)
+            for place, shot in ((slot, genuine), (n + slot, fake)):
+                shots[0, place] = degrade(shot[0], how, self._rng).transpose(2, 0, 1)
+                shots[1, place] = shots[0, place] if still else degrade(shot[1], how, self._rng).transpose(2, 0, 1)
             known[n + slot] = mask is not None
             if mask is not None:
                 maps[n + slot] = cut_map(mask, how)
-        return Batch(faces, np.repeat(np.array([0, 1], np.float32), n), maps, known)
+        return Batch(shots[0], shots[1], np.repeat(np.array([0, 1], np.float32), n), maps, known)
 
-    def _known(self, kind: str) -> tuple[Image, Image, Floats | None]:
+    def _known(self, kind: str) -> tuple[Shot, Shot, Floats | None]:
         """A fake of the pool with its original or a look-alike."""
         groups = self._by_kind[kind]
         sizes = np.sqrt([len(g) for g in groups.values()])
@@ -122,33 +104,70 @@ class Couples:
         row = self._cache.rows[index]
         genuine = row.origin if row.origin >= 0 else self._twin(row)
         mask = self._wide_mask(index) if row.masked and not self._unchanged(index) else None
-        shown = np.asarray(self._cache.crops[genuine])
+        shown = self._cache.shot(genuine)
         if row.origin >= 0 and self._rng.random() < SOFT_ORIGINALS:
-            shown = coarsened(shown, self._rng)
-        return shown, self._cache.crops[index], mask
+            shown = self._coarsened(shown)
+        return shown, self._cache.shot(index), mask
 
-    def _blended(self) -> tuple[Image, Image, Floats | None]:
+    def _part(self) -> tuple[Shot, Shot, Floats | None]:
+        """An original into which only a region of its own fake was put: what is forged is less than the face, and its place is known."""
+        genuine, fake, mask = self._known("pair")
+        if mask is None:
+            return genuine, fake, mask
+        region = region_mask(self._rng, str(self._rng.choice(["face", "mouth", "eyes"])), WIDE_PX)
+        if float((region * mask).mean()) < UNCHANGED:
+            return genuine, fake, mask
+        mixed = genuine + (fake.astype(np.float32) - genuine) * region[..., None]
+        return genuine, np.clip(mixed + 0.5, 0, 255).astype(np.uint8), region * mask
+
+    def _forged(self) -> tuple[Shot, Shot, Floats | None]:
+        """A genuine crop and what the workshop makes of it."""
+        index = int(self._genuine[self._rng.integers(len(self._genuine))])
+        genuine = self._cache.shot(index)
+        kind = str(self._rng.choice(list(FORGERIES), p=list(FORGERIES.values())))
+        moment = self._moment(index) if kind == "mouth" else None
+        other = None
+        if kind in ("swap", "mouth"):
+            others = [self._twin(self._cache.rows[index]) for _ in range(DONORS)]
+            other = self._cache.shot(others[most_alike(genuine[0], [np.asarray(self._cache.crops[i]) for i in others])])
+        made = self._on_both(
+            lambda k: forge(kind, genuine[k], Donors(None if moment is None else moment[k], None if other is None else other[k]), self._rng)
+        )
+        return genuine, np.stack([fake for fake, _ in made]), made[0][1]
+
+    def _blended(self) -> tuple[Shot, Shot, Floats | None]:
         """A genuine crop and a blend of it with itself, with another moment of its clip, or with a look-alike."""
         index = int(self._genuine[self._rng.integers(len(self._genuine))])
-        row = self._cache.rows[index]
-        genuine = np.asarray(self._cache.crops[index])
-        moments = [i for i in self._same_clip[row.pool + row.clip] if i != index]
+        genuine = self._cache.shot(index)
         way = self._rng.random()
-        donor: Image | None = None
         kind = str(self._rng.choice(["face", "mouth", "eyes"], p=[0.6, 0.25, 0.15]))
-        if way < 0.3 and moments:
-            donor, kind = (
-                np.asarray(self._cache.crops[moments[self._rng.integers(len(moments))]]),
-                str(self._rng.choice(["mouth", "eyes", "mouth"])),
-            )
-        elif way < 0.6:
-            donor = np.asarray(self._cache.crops[self._twin(row)])
+        donor = self._moment(index) if way < 0.3 else None
+        if donor is not None:
+            kind = str(self._rng.choice(["mouth", "eyes", "mouth"]))
+        elif 0.3 <= way < 0.6:
+            donor = self._cache.shot(self._twin(self._cache.rows[index]))
         coarse = bool(self._rng.random() < 0.4)
         if not coarse and self._rng.random() < 0.7:  # the surroundings lose quality, not the region: being soft must not mean being forged
             donor = genuine if donor is None else donor
-            genuine = coarsened(genuine, self._rng)
-        fake, mask = blend(genuine, donor, kind, self._rng, coarse)
-        return genuine, fake, mask
+            genuine = self._coarsened(genuine)
+        made = self._on_both(lambda k: blend(genuine[k], None if donor is None else donor[k], kind, self._rng, coarse))
+        return genuine, np.stack([fake for fake, _ in made]), made[0][1]
+
+    def _on_both(self, make: Callable[[int], Made]) -> list[Made]:
+        """What `make` gives for both pictures of a shot under the same draws."""
+        state = self._rng.bit_generator.state
+        first = make(0)
+        self._rng.bit_generator.state = state
+        return [first, make(1)]
+
+    def _coarsened(self, shot: Shot) -> Shot:
+        return np.stack(self._on_both(lambda k: coarsened(shot[k], self._rng)))
+
+    def _moment(self, index: int) -> Shot | None:
+        """Another moment of the same clip."""
+        row = self._cache.rows[index]
+        moments = [i for i in self._same_clip[row.pool + row.clip] if i != index]
+        return self._cache.shot(moments[self._rng.integers(len(moments))]) if moments else None
 
     def _twin(self, row: FaceRow) -> int:
         """A genuine row of another clip that looks like `row` in sharpness, brightness, contrast and saturation."""

@@ -1,10 +1,12 @@
 """Face crops of the pool, genuine and forged, cached as arrays; where a forged crop differs from its own original.
 
 Cache (folder `faces`, see `pool.cache_folder`): `crops.npy` uint8 [n, 160, 160, 3] RGB, aligned as `face_crop` with 16 px around it;
-`masks.npy` uint8 [n, 40, 40], how surely that part was changed (0..255); `rows.json`, one `FaceRow` for each crop.
+`before.npy` the same place one or two frames earlier (of a still: itself); `masks.npy` uint8 [n, 40, 40], how surely that part was
+changed (0..255); `rows.json`, one `FaceRow` for each crop.
 """
 
 import json
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,11 +27,13 @@ MARGIN_PX = 16
 WIDE_PX = FACE_PX + 2 * MARGIN_PX
 MASK_PX = 40
 FRAMES_PER_CLIP = {"wild": 6, "talk": 4, "avspeech": 1, "devset": 10}
+GAPS = (1, 1, 2)  # frames between a face and the one before
 AVSPEECH_CLIPS = 200  # soft faces of few people: a taste is enough
 CHANGED_LEVELS = 7.0  # a smoothed difference above this many gray levels is a change, below it compression
 MISALIGNED_LEVELS = 16.0  # a median difference above this: not the same moment, no mask
 NUISANCES = ("n_sharp", "n_luma", "n_contrast", "n_satur", "n_motion")
 Image = NDArray[np.uint8]
+Shot = NDArray[np.uint8]
 Finder = Callable[[Image], list[Detection]]
 Record = dict[str, str]
 
@@ -56,8 +60,13 @@ class FaceCache:
 
     def __init__(self, folder: Path) -> None:
         self.crops: Image = np.load(folder / "crops.npy", mmap_mode="r")
+        self.before: Image = np.load(folder / "before.npy", mmap_mode="r")
         self.masks: Image = np.load(folder / "masks.npy", mmap_mode="r")
         self.rows = [_row(each) for each in json.loads((folder / "rows.json").read_text())]
+
+    def shot(self, index: int) -> Shot:
+        """A crop and the same place a frame earlier: [2, 160, 160, 3]."""
+        return np.stack([self.crops[index], self.before[index]])
 
 
 def _row(saved: dict[str, object]) -> FaceRow:
@@ -132,10 +141,22 @@ def records_of(pool: Path, name: str) -> list[Record]:
     return out[:: max(1, len(out) // AVSPEECH_CLIPS)] if name == "avspeech" else out
 
 
-def _aligned(frames: list[Image], at: int, original: Image, landmarks: NDArray[np.float32]) -> Image:
-    """The crop of the forged clip at frame `at` or its neighbours that is nearest to the original's (pairs may be a frame off)."""
-    wides = [face_crop(frames[i], landmarks, MARGIN_PX) for i in range(max(0, at - 1), min(len(frames), at + 2))]
-    return min(wides, key=lambda wide: float(np.median(cv2.absdiff(wide, original))))
+@dataclass(frozen=True)
+class Moment:
+    """A face at one frame and a little earlier, cut at the same place: uint8 [160, 160, 3] each."""
+
+    wide: Image
+    before: Image
+
+
+def _moment(frames: list[Image], at: int, gap: int, landmarks: NDArray[np.float32]) -> Moment:
+    return Moment(*(face_crop(frames[max(0, index)], landmarks, MARGIN_PX) for index in (at, at - gap)))
+
+
+def _aligned(frames: list[Image], at: int, gap: int, original: Image, landmarks: NDArray[np.float32]) -> Moment:
+    """The moment of the forged clip at frame `at` or its neighbours that is nearest to the original's (pairs may be a frame off)."""
+    nearby = [_moment(frames, i, gap, landmarks) for i in range(max(0, at - 1), min(len(frames), at + 2))]
+    return min(nearby, key=lambda moment: float(np.median(cv2.absdiff(moment.wide, original))))
 
 
 class CacheWriter:
@@ -143,10 +164,12 @@ class CacheWriter:
 
     def __init__(self) -> None:
         self._crops: list[Image] = []
+        self._before: list[Image] = []
         self._masks: list[Image] = []
         self._rows: list[FaceRow] = []
 
-    def add(self, name: str, record: Record, wide: Image, origin: int = -1) -> int:
+    def add(self, name: str, record: Record, moment: Moment, origin: int = -1) -> int:
+        wide = moment.wide
         aligned = origin >= 0 and float(np.median(cv2.absdiff(wide, self._crops[origin]))) <= MISALIGNED_LEVELS
         masked = aligned or not record["fake"]
         mask = change_mask(wide, self._crops[origin]) if aligned else np.zeros((MASK_PX, MASK_PX), np.uint8)
@@ -163,6 +186,7 @@ class CacheWriter:
             **kept,
         )
         self._crops.append(wide)
+        self._before.append(moment.before)
         self._masks.append(mask)
         self._rows.append(row)
         return len(self._rows) - 1
@@ -173,6 +197,7 @@ class CacheWriter:
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "crops.npy", np.stack(self._crops))
+        np.save(folder / "before.npy", np.stack(self._before))
         np.save(folder / "masks.npy", np.stack(self._masks))
         (folder / "rows.json").write_text(json.dumps([asdict(row) for row in self._rows]))
 
@@ -182,7 +207,9 @@ def add_folder(writer: CacheWriter, pool: Path, name: str, find: Finder) -> None
     by_pair: dict[str, list[Record]] = defaultdict(list)
     for record in records_of(pool, name):
         by_pair[record["pair"] or record["file"]].append(record)
+    rng = random.Random(6)
     for family in by_pair.values():
+        gaps = [rng.choice(GAPS) for _ in range(FRAMES_PER_CLIP.get(name, 1))]
         family.sort(key=lambda r: r["fake"])
         origins: dict[int, tuple[int, NDArray[np.float32]]] = {}
         frame_count = 0
@@ -193,12 +220,12 @@ def add_folder(writer: CacheWriter, pool: Path, name: str, find: Finder) -> None
             for slot, at in enumerate(_moments(min(frame_count, len(frames)), FRAMES_PER_CLIP.get(name, 1))):
                 if record["fake"] and slot in origins and abs(len(frames) - frame_count) <= 2:
                     origin, landmarks = origins[slot]
-                    writer.add(name, record, _aligned(frames, at, writer.wide(origin), landmarks), origin)
+                    writer.add(name, record, _aligned(frames, at, gaps[slot], writer.wide(origin), landmarks), origin)
                     continue
                 found = main_face(find, frames[at])
                 if found is None:
                     continue
-                index = writer.add(name, record, face_crop(frames[at], found, MARGIN_PX))
+                index = writer.add(name, record, _moment(frames, at, gaps[slot], found))
                 if not record["fake"]:
                     origins[slot] = (index, found)
 
@@ -217,7 +244,7 @@ def weights_file(pool: Path, name: str) -> Path:
 def open_cache(pool: Path) -> FaceCache:
     """The cache, built first where it is missing (some minutes)."""
     folder = cache_folder("faces")
-    if not (folder / "rows.json").exists():
+    if not (folder / "before.npy").exists():
         writer = CacheWriter()
         find = yunet(weights_file(pool, "yunet_n_dynamic.onnx"))
         for name in ("wild", "stills", "faces", "talk", "avspeech", "devset"):

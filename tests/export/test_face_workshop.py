@@ -1,11 +1,8 @@
 """The forgery workshop for faces, on synthetic pictures; its neutrality in sharpness also on the pool."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from export.data import face_artefacts, face_autoencoder
 from export.data.face_regions import OUTLINES, border_matched, draw_region, flow_between, moved, random_flow
@@ -13,6 +10,8 @@ from export.data.face_workshop import KINDS, Donors, forge, levelled, most_alike
 from export.data.faces import WIDE_PX, FaceCache
 from export.data.pool import PoolError, cache_folder, pool_folder
 from export.training import auc
+
+pytestmark = pytest.mark.usefixtures("untrained_autoencoder")
 
 TRACES = ("stepped", "transposed", "shuffled", "peaked", "notched", "dct_quantised", "patch_quantised", "colour_quantised")
 
@@ -28,17 +27,6 @@ def picture(seed: int) -> np.ndarray:
 
 def sharpness(rgb: np.ndarray) -> float:
     return float(np.log(cv2.Laplacian(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var() + 1))
-
-
-@pytest.fixture(autouse=True)
-def untrained_autoencoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Weights as they come from the seed: the traces are strong, but of the same shape."""
-    monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
-    torch.manual_seed(1)
-    torch.save(face_autoencoder.Autoencoder().state_dict(), face_autoencoder.weights_path())
-    face_autoencoder.load_autoencoder.cache_clear()
-    yield
-    face_autoencoder.load_autoencoder.cache_clear()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,35 +1,24 @@
 """The face data: who is held out, masks of pairs, couples and blends, all on synthetic pictures."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from export.data.face_augment import blend, cut_map, degrade, draw_degradation, region_mask
-from export.data.face_couples import KINDS, Couples, fold_of
+from export.data.face_couples import KINDS, Couples
+from export.data.face_fold import fold_of
 from export.data.faces import (
     MARGIN_PX,
     MASK_PX,
     WIDE_PX,
-    FaceCache,
-    FaceRow,
     change_mask,
-    look_of,
 )
 from export.data.folds import FOLDS, components, same_name, wild_folds, wild_split
 from export.data.pool import PoolError, pool_folder, read_table
 from monitor.faces.crop import FACE_PX, face_crop
-
-FAMILIES = ("face swap", "lip-sync", "talking head", "re-animation by video")
-
-
-def picture(seed: int, px: int = WIDE_PX) -> np.ndarray:
-    """A smooth random picture with a little texture."""
-    rng = np.random.default_rng(seed)
-    smooth = cv2.resize(rng.uniform(30, 220, (10, 10, 3)).astype(np.float32), (px, px), interpolation=cv2.INTER_CUBIC)
-    return np.clip(smooth + rng.normal(0, 3, smooth.shape), 0, 255).astype(np.uint8)
+from tests.export.conftest import FAMILIES, picture
 
 
 def records(count: int = 300) -> list[dict[str, str]]:
@@ -131,33 +120,6 @@ def test_blend_changes_its_region_only(kind):
     assert 0.01 < region_mask(rng, kind, WIDE_PX).mean() < 0.5
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> FaceCache:
-    """A made-up cache: pairs, unpaired fakes, stills and devset rows over four pages."""
-    rows, crops = [], []
-
-    def add(pool: str, clip: str, fake: bool, origin: int = -1, page: int = 0) -> int:
-        crops.append(picture(100 + len(crops)))
-        who = f"{pool}{page}" if pool == "wild" else ""
-        generator, family = (f"G{page}{pool}", FAMILIES[page % 4]) if fake else ("", "")
-        masked = origin >= 0 or not fake
-        nuisances = (1.0, 2.0, 3.0, 4.0, 5.0)
-        rows.append(FaceRow(pool, clip, fake, generator, family, who, who, origin, masked, nuisances, look_of(crops[-1])))
-        return len(rows) - 1
-
-    for page in range(12):
-        original = add("wild", f"real{page}", False, page=page)
-        add("wild", f"paired{page}", True, original, page)
-        add("wild", f"alone{page}", True, page=page)
-    still = add("stills", "a.jpg", False)
-    add("stills", "b.jpg", True, still)
-    add("devset", "d.mp4", True)
-    made = FaceCache.__new__(FaceCache)
-    made.rows, made.crops = rows, np.stack(crops)
-    made.masks = np.full((len(rows), MASK_PX, MASK_PX), 200, np.uint8)
-    return made
-
-
 def test_fold_leaves_devset_alone_and_what_is_held_or_left_out_untrained(cache):
     fold = fold_of(cache.rows, {"wild/real1", "wild/paired1"}, {"stills/a.jpg"}, {"wild/alone1"})
     named = {which: {cache.rows[i].clip for i in getattr(fold, which)} for which in ("train", "held", "held_talk")}
@@ -166,10 +128,12 @@ def test_fold_leaves_devset_alone_and_what_is_held_or_left_out_untrained(cache):
     assert named["train"] == {row.clip for row in cache.rows} - {"real1", "paired1", "alone1", "a.jpg", "d.mp4"}
 
 
+@pytest.mark.usefixtures("untrained_autoencoder")
 def test_couples_are_balanced_and_know_their_maps(cache):
     couples = Couples(cache, fold_of(cache.rows, (), (), ()).train, np.random.default_rng(9))
     batch = next(couples.batches(16))
     assert batch.faces.shape == (32, 3, 128, 128)
+    assert batch.earlier.shape == batch.faces.shape
     assert batch.labels.sum() == 16
     assert batch.maps[batch.labels == 0].max() == 0
     assert batch.map_known[batch.labels == 0].all()

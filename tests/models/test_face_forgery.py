@@ -28,8 +28,8 @@ def faces(count: int) -> np.ndarray:
     return (np.stack(coarse) + rng.normal(0, 3, (count, 128, 128, 3))).transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def judge(session: onnxruntime.InferenceSession, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    logit, cells = session.run(["logit", "map_logits"], {"face": crops})
+def judge(session: onnxruntime.InferenceSession, crops: np.ndarray, earlier: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    logit, cells = session.run(["logit", "map_logits"], {"face": crops, "earlier": crops if earlier is None else earlier})
     return logit, cells
 
 
@@ -37,7 +37,7 @@ def test_card_matches_the_file_and_parity_holds():
     card = read_card(MODEL)
     assert card.task == "face_forgery"
     assert card.parity_max_abs <= 1e-4
-    assert card.inputs[0].shape == (-1, 3, 128, 128)
+    assert {tensor.name: tensor.shape for tensor in card.inputs} == dict.fromkeys(("face", "earlier"), (-1, 3, 128, 128))
     assert [o.name for o in card.outputs] == ["logit", "map_logits"]
     assert {"held_out_wild", "devset", "map_cells"} <= card.numbers.keys()
 
@@ -80,3 +80,12 @@ def test_brightness_contrast_and_colour_cast_hardly_move_the_score(session):
     cast = np.array([10, -8, 5], np.float32)[None, :, None, None]
     for changed in (crops + 30, crops * 0.7, crops * 1.2 - 20, crops + cast):
         assert np.abs(judge(session, changed)[0] - plain).max() < 0.05 + 0.05 * np.abs(plain).max()
+
+
+def test_what_flickers_is_seen_and_its_place_in_the_batch_kept(session):
+    crops = faces(3)
+    flicker = crops + np.random.default_rng(5).normal(0, 4, crops.shape).astype(np.float32)
+    still, lively = judge(session, crops)[0], judge(session, crops, flicker)[0]
+    assert np.abs(still - lively).min() > 1e-3
+    mixed = judge(session, crops, np.concatenate([crops[:1], flicker[1:]]))[0]
+    np.testing.assert_allclose(mixed, [still[0], lively[1], lively[2]], atol=1e-4)

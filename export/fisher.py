@@ -1,0 +1,56 @@
+"""Fisher's discriminant for forgeries that stand beside their originals: one solved equation instead of a training run.
+
+The direction in which fakes differ from their own originals, measured against everything that genuine faces differ in (people, pages,
+cameras), against how unlike the fakes are among themselves, and against what a bad call does to a picture. A net trained on the same clips
+learns the people; over four folds of unseen generators this ranks better (docs/evaluation.md).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+LEAST_SPREAD = 0.02  # a number that hardly ever moves must not decide when it does
+
+
+@dataclass(frozen=True)
+class Material:
+    """Numbers [rows, d] of training crops.
+
+    `genuine`; `worn`: the change that degradation makes to genuine crops; `pairs`: fake minus its own original, with its generator's name;
+    `alone`: fakes without an original, with theirs; `base`: genuine crops of the same folder, against which these are held.
+    """
+
+    genuine: Floats
+    worn: Floats
+    pairs: Floats
+    pair_generators: Sequence[str]
+    alone: Floats
+    alone_generators: Sequence[str]
+    base: Floats
+
+
+def discriminant(of: Material, alone_share: float, ridge: float, wear: float = 0.3) -> tuple[Floats, float]:
+    """(weight [d], bias): the score of genuine crops has mean 0 and deviation 1.
+
+    `alone_share`: how much the fakes without an original count beside the pairs; `ridge`: added variance of every standardised number.
+    """
+    centre, spread = of.genuine.mean(0), np.maximum(of.genuine.std(0), LEAST_SPREAD)
+    pairs, worn = of.pairs / spread, of.worn / spread
+    noise = np.cov(of.genuine.T / spread[:, None]) + np.cov(pairs.T) + wear * (worn.T @ worn) / max(1, len(worn))
+    lean = _shares(of.pair_generators) @ pairs
+    if alone_share:
+        lean = lean + alone_share * (_shares(of.alone_generators) @ (of.alone / spread) - (of.base / spread).mean(0))
+    weight = np.linalg.solve(noise + ridge * np.eye(len(noise)), lean) / spread
+    weight /= (of.genuine @ weight).std() + 1e-9
+    return weight, float(-centre @ weight)
+
+
+def _shares(generators: Sequence[str]) -> Floats:
+    """Weights that sum to one: a crop of a generator with n crops weighs 1/√n."""
+    counts = Counter(generators)
+    weights = np.array([counts[name] ** -0.5 for name in generators])
+    return np.asarray(weights / weights.sum(), np.float64)
