@@ -15,7 +15,7 @@ class Channel(Generic[T]):
 
     "wait": `put` waits for room, so a file loses nothing. "drop_oldest": `put` never waits; the oldest item that is `droppable`
     makes room and is counted in `dropped`. Items that are not droppable (sound, track changes) are kept up to 8 × `capacity`.
-    `peak` is the largest depth seen.
+    `peak` is the largest depth seen, `received` counts all that was ever put in.
     """
 
     def __init__(self, capacity: int, when_full: WhenFull, droppable: Callable[[T], bool] = lambda item: True) -> None:
@@ -23,6 +23,7 @@ class Channel(Generic[T]):
         self.when_full = when_full
         self.dropped = 0
         self.peak = 0
+        self.received = 0
         self._droppable = droppable
         self._items: deque[T] = deque()
         self._readable = asyncio.Event()
@@ -50,6 +51,7 @@ class Channel(Generic[T]):
         if len(self._items) >= self.capacity and self.when_full == "drop_oldest":
             self._drop_one()
         self._items.append(item)
+        self.received += 1
         self.peak = max(self.peak, len(self._items))
         self._readable.set()
 

@@ -138,7 +138,7 @@ class Heatmap:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Calibrated log-odds of "forged" at one instant inside a window: what segments get their exact edges from."""
+    """What one model says of one instant, in log-odds of its own: segments get their exact edges from the steps between them."""
 
     time_s: float
     logit: float
@@ -231,7 +231,7 @@ class Alert:
 class StreamState:
     """Where a stream is in its life; `reason` is one safe line without credentials."""
 
-    state: Literal["connecting", "live", "reconnecting", "failed", "ended"]
+    state: Literal["connecting", "live", "stalled", "reconnecting", "failed", "ended"]
     reason: str = ""
 
 

@@ -14,6 +14,7 @@ from monitor.inference.engine import Engine
 from monitor.media import MODALITIES, Alert, Emit, Event, StreamState
 from monitor.pipeline import Looking, watch
 from monitor.service.streams import DRAIN_S, Plan, Supervised
+from monitor.service.watchdog import Patience
 from monitor.sinks.live import Live
 from monitor.sinks.log import IncidentLog
 from monitor.sinks.metrics import Metrics
@@ -71,7 +72,8 @@ class Service:
             await self._load_models()
             closing.push_async_callback(self._finish_streams)
             for stream in self.config.streams:
-                plan = Plan(stream.id, partial(open_stream, stream, self.config.ingest), partial(self._waits_s, stream))
+                patience = None if stream.is_file else Patience.of(self.config.ingest)
+                plan = Plan(stream.id, partial(open_stream, stream, self.config.ingest), partial(self._waits_s, stream), patience)
                 self.start(plan, kind=stream.source, live=stream.realtime or not stream.is_file)
             self._all_tried = True
             await self.stopping.wait()
@@ -151,5 +153,5 @@ def log_event(stream: str, event: Event) -> None:
     if isinstance(event, Alert) and event.kind != "updated":
         logger.warning("incident %s %s: %s", event.incident_id, event.kind, event.explanation)
     elif isinstance(event, StreamState):
-        level = logging.WARNING if event.state in {"reconnecting", "failed"} else logging.INFO
+        level = logging.WARNING if event.state in {"stalled", "reconnecting", "failed"} else logging.INFO
         logger.log(level, "stream %s: %s%s", stream, event.state, f" ({event.reason})" if event.reason else "")

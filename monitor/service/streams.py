@@ -1,4 +1,4 @@
-"""One stream's life: connecting → live → (reconnecting → live)* → ended or failed. Nothing that happens in it stops another."""
+"""One stream's life: connecting → live ⇄ stalled → (reconnecting → live)* → ended or failed. Nothing in it stops another."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from monitor.channel import Channel
 from monitor.errors import MonitorError, SourceError
 from monitor.media import Alert, Emit, Event, MediaItem, StreamState
+from monitor.service.watchdog import Patience, Watchdog
 from monitor.sources import Source
 
 logger = logging.getLogger("monitor.streams")
@@ -22,12 +23,13 @@ DRAIN_S = 8.0  # a stream that was told to end may take this long to judge what 
 class Plan:
     """How to open a stream, and the waits (seconds) between tries, which begin anew once media flowed; no waits: one try.
 
-    With waits a stream whose media ends is opened again too: a camera that restarts says goodbye first.
+    With waits a stream whose media ends is opened again too: a camera that restarts says goodbye first. `patience` is for live sources.
     """
 
     stream: str
     open: Callable[[], Source]
     waits_s: Callable[[], Iterator[float]] = lambda: iter(())
+    patience: Patience | None = None
 
 
 class Supervised:
@@ -61,7 +63,10 @@ class Supervised:
 
     async def _try(self, attempt: "_Attempt") -> "_Over":
         try:
-            await self._watch(self._plan.stream, _Stoppable(self._plan.open(), self._stopping), attempt)
+            source = self._plan.open()
+            if self._plan.patience is not None:
+                source = Watchdog(source, self._plan.patience, attempt.stalled)
+            await self._watch(self._plan.stream, _Stoppable(source, self._stopping), attempt)
         except SourceError as error:
             return _Over(StreamState("failed", str(error)), error.retryable)
         except MonitorError as error:
@@ -100,6 +105,10 @@ class _Attempt:
         if isinstance(event, Alert):
             event = replace(event, incident_id=f"{event.incident_id}-{self._suffix}")
         self._emit(stream, event)
+
+    def stalled(self, now: bool) -> None:
+        if self.was_live:
+            self._emit(self._stream, StreamState("stalled", "no media arrives") if now else StreamState("live"))
 
 
 class _Stoppable:

@@ -171,9 +171,9 @@ class Live:
         return incident
 
     def _on_state(self, known: LiveStream, event: StreamState) -> None:
-        if event.state == "live":
+        if event.state == "live" and known.state.state != "stalled":
             known.history.clear()
-        if event.state != "live":
+        if event.state not in ("live", "stalled"):
             known.verdicts.clear()
         known.state = event
         self._tell("stream", known.json())

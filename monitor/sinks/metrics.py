@@ -25,7 +25,7 @@ from monitor.media import (
 from monitor.sinks.records import Model
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-STATES: tuple[str, ...] = ("connecting", "live", "reconnecting", "failed", "ended")
+STATES: tuple[str, ...] = ("connecting", "live", "stalled", "reconnecting", "failed", "ended")
 STAGES: tuple[Stage, ...] = get_args(Stage)
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _LATENCY_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -139,11 +139,11 @@ class Metrics:
     def _on_state(self, stream: str, event: StreamState) -> None:
         if event.state == "reconnecting":
             self.reconnects.labels(stream, reconnect_reason(event.reason)).inc()
-        if event.state == "live" or stream not in self._state:
+        if stream not in self._state or (event.state == "live" and self._state[stream] != "stalled"):
             self._begin(stream)
         self._state[stream] = event.state
         self.stream_up.labels(stream).set(event.state == "live")
-        if event.state != "live":
+        if event.state not in ("live", "stalled"):
             for modality in MODALITIES:
                 self._scores.pop((stream, modality), None)
                 self.score.remove_by_labels({"stream": stream, "modality": modality})

@@ -15,7 +15,7 @@ const REASONS = {
   not_speaking: "The visible person does not speak.",
 };
 const LIFE = {
-  connecting: ["connecting", "wait"], live: ["live", "good"], reconnecting: ["reconnecting", "wait"],
+  connecting: ["connecting", "wait"], live: ["live", "good"], stalled: ["stalled", "wait"], reconnecting: ["reconnecting", "wait"],
   failed: ["failed", "bad"], ended: ["ended", ""],
 };
 const HISTORY_S = 60;
