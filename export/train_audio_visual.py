@@ -31,7 +31,7 @@ from export.nets.recogniser import Recogniser, random_spans
 from export.training import Average, Budget, Run, backward, best_of, fast_on_cpu, learning_rate, prepare
 
 PEAK_RATE = 1.5e-3
-SHORT, LONG = (48, 24), (20, 50)  # clips and steps of a batch of talk
+SHORT, LONG = (48, 24), (22, 42)  # clips and steps of a batch of talk
 TAUGHT_STEPS = 400  # of a batch, whose correlation is taught
 JUDGED_EVERY_S = 150
 
@@ -131,7 +131,7 @@ def train_speech(stores: Stores, checkpoint: Path, minutes: float, seed: int) ->
 
 def _speech_losses(learner: Learner, draw: TalkDraw, spans: torch.Generator, step: int) -> dict[str, tuple[float, Tensor]]:
     net, heads = learner.net, learner.recogniser
-    talk = draw.spoken(36) if step % 2 == 0 else draw.talk(22, 48)
+    talk = draw.spoken(36) if step % 2 == 0 else draw.talk(*LONG)
     mels, units = draw.voices(24, 48)
     losses: dict[str, tuple[float, Tensor]] = {}
     with torch.autocast("cpu", torch.bfloat16):
