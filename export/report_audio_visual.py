@@ -195,15 +195,16 @@ OUTPUTS = [
 ]
 ABOUT: dict[str, Any] = {
     "version": "0.2",
-    "trained_on": "Sync and speech: 1,020 studio clips of 1.2 s of some 36 presenters (Arabic, with transcripts), 191 phone and webcam clips "
-    "of 2.8 s of some 45 people (several languages), and 357 clips of 2.4 s from project pages (58 genuine, 299 talking heads and "
-    "lip-syncs) that the previous net found in step; speech also from some 2,400 genuine voices. It began as the pupil of the previous "
-    "net's embeddings. Labels: 1,100 clips of forged and genuine faces from project pages (about 90 generators), 4,700 genuine and generated "
-    "voices (see voice_forgery, which also served as teacher). Rights are as found and mostly narrow: for research use only; no recording is "
-    "distributed. Mouths were found by YuNet and cut as in a call. Genuine and forged alike were moved, relit, blurred, compressed, "
-    "slowed, spoken faster and slower, filtered, made noisy and passed through codecs. Held back: persons with their pages, pairs and "
-    "generators (wild, the same fold as face_forgery's), speakers (talk), a block of file numbers (avspeech, which has no speaker "
-    "labels: a presenter may be on both sides), pages with generators and speakers (voices).",
+    "trained_on": "Sync and speech: 1,020 studio clips of 1.2 s of some 36 presenters (Arabic, with transcripts), 191 phone and webcam clips of "
+    "2.8 s of some 45 people (several languages), and 357 clips of 2.4 s from project pages (58 genuine, 299 talking heads and "
+    "lip-syncs) that the previous net found in step; speech also from some 2,400 genuine voices. It began as the pupil of the "
+    "previous net's embeddings. Labels: 1,100 clips of forged and genuine faces from project pages (about 90 generators), 4,700 "
+    "genuine and generated voices (see voice_forgery, which also served as teacher). Rights are as found and mostly narrow: for "
+    "research use only; no recording is distributed. Mouths were found by YuNet and cut as in a call. Genuine and forged alike "
+    "were moved, relit, blurred, compressed, slowed, spoken faster and slower, filtered, made noisy and passed through codecs. "
+    "Held back: persons with their pages, pairs and generators (wild, the same fold as face_forgery's), speakers (talk), a block "
+    "of file numbers (avspeech, which has no speaker labels: a presenter may be on both sides), pages with generators and speakers"
+    " (voices).",
     "limits": "Its sync embeddings find dubs and bad lip-sync; good re-animation is as much in step as genuine talk. Its audio label, "
     "taught by voice_forgery, shares that net's blind spots. Its video label is hardly better than chance on held-back clips. Few people "
     "and mostly two looks (studio, phone) taught it what lips do. It tells lags up to ±1.2 s; a constant offset is transport. Recordings "
