@@ -195,7 +195,7 @@ OUTPUTS = [
 ]
 ABOUT: dict[str, Any] = {
     "version": "0.2",
-    "trained_on": "Sync and speech: 1,020 studio clips of 1.2 s of some 36 presenters (Arabic, with transcripts), 191 phone and webcam clips of "
+    "trained_on": "Sync and speech: 1,020 studio clips of 1.2 s of some 36 presenters (Arabic, transcribed), 191 phone and webcam clips of "
     "2.8 s of some 45 people (several languages), and 357 clips of 2.4 s from project pages (58 genuine, 299 talking heads and "
     "lip-syncs) that the previous net found in step; speech also from some 2,400 genuine voices. It began as the pupil of the "
     "previous net's embeddings. Labels: 1,100 clips of forged and genuine faces from project pages (about 90 generators), 4,700 "
