@@ -2,24 +2,25 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from export.data.layouts import LabelledClip
 from export.evaluation.metrics import Scores
-from export.evaluation.sources import file_source
+from export.evaluation.sources import Track, collect, file_source
 from monitor.alerts.policy import Policies
 from monitor.alerts.summary import Summary
 from monitor.errors import MonitorError
 from monitor.inference.engine import Engine
-from monitor.media import Alert, Modality, Verdict
+from monitor.media import Alert, MediaItem, Modality, Verdict
 from monitor.pipeline import watch
 from monitor.service.scan import result_of
 from monitor.sources import Source
@@ -40,6 +41,8 @@ class Judgement:
         return "unreadable" if self.error else str(self.result["verdicts"][modality]["state"])
 
 
+Key = TypeVar("Key")
+USUAL_HZ = 25.0
 Judged = Sequence[tuple[LabelledClip, Judgement]]
 
 
@@ -80,6 +83,27 @@ class Product:
             return Judgement({}, error=str(error))
         return Judgement(result_of(name, summary, self.engine, monotonic() - started), tuple(opened))
 
+    def judge_ways(
+        self, clips: Sequence[LabelledClip], track: Track, ways: Mapping[Key, "Way"], until_s: float, what: str
+    ) -> dict[Key, list[tuple[LabelledClip, Judgement]]]:
+        """One track of each clip, read once (25 pictures a second at most, before `until_s`) and judged in every way.
+
+        Clips that cannot be read or lack the track are left out.
+        """
+        judged: dict[Key, list[tuple[LabelledClip, Judgement]]] = {key: [] for key in ways}
+        with progress_bar() as bar:
+            task = bar.add_task(what, total=len(clips) * len(ways))
+            for number, clip in enumerate(clips):
+                try:
+                    items = self.wait_for(collect(file_source(clip.path), track, until_s, USUAL_HZ))
+                except MonitorError:
+                    items = []
+                for key, way in ways.items():
+                    if len(items) > 1:
+                        judged[key].append((clip, self.judge(way(items, np.random.default_rng(number)), clip.path.name)))
+                    bar.advance(task)
+        return judged
+
     def judge_all(self, clips: Iterable[LabelledClip], what: str, source: Callable[[LabelledClip], Source] | None = None) -> Judged:
         """Each clip through `source` (default: its file), with a progress bar."""
         chosen = list(clips)
@@ -90,6 +114,10 @@ class Product:
                 found.append((clip, self.judge(source(clip) if source else file_source(clip.path), clip.path.name)))
                 bar.advance(task)
         return found
+
+
+Way = Callable[[list[MediaItem], np.random.Generator], Source]
+"""What is done to one track's items; the generator is seeded by the clip's number."""
 
 
 def progress_bar() -> Progress:

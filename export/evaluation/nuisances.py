@@ -10,18 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 
 from export.data.layouts import LabelledClip
-from export.data.pool import Floats, read_sound
 from export.data.sound import through_codec, trim_silence
+from export.evaluation.facts import Facts, facts_of
 from export.evaluation.judging import Judged, Product, counts, progress_bar, scores_of, union_label, union_scores
 from export.evaluation.metrics import Scores, auc, matched
 from export.evaluation.robustness import at_loudness, degraded
-from export.evaluation.sources import collect, file_source, only, pictures_of, samples_of, showing, sounding, thinned
-from monitor.errors import MonitorError
+from export.evaluation.sources import file_source, only, pictures_of, samples_of, showing, sounding, thinned
 from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaItem, Modality, VideoFrame
 from monitor.sources import Source
 
@@ -39,59 +37,7 @@ class Way:
 
     word: str
     how: str
-    change: Callable[[list[MediaItem]], Source]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a file is like beside its content; NaN where it has no such track."""
-
-    leading_silence_s: float
-    loudness_db: float
-    sound_kbps: float
-    picture_kbps: float
-    height_px: float
-    frame_rate_hz: float
-    length_s: float
-    has_sound: float
-    codecs: str
-
-
-def facts_of(clip: LabelledClip) -> Facts:
-    """Raises av.FFmpegError for what is no media."""
-    nan = float("nan")
-    with av.open(str(clip.path)) as container:
-        video, audio = next(iter(container.streams.video), None), next(iter(container.streams.audio), None)
-        length_s = (container.duration or 0) / 1e6
-        sizes = {stream.index: 0 for stream in container.streams}
-        for packet in container.demux():
-            sizes[packet.stream_index] += packet.size
-        height = float(video.codec_context.height) if video else nan
-        rate = float(video.average_rate or 0) if video else nan
-        codecs = "+".join(stream.codec_context.name for stream in (video, audio) if stream)
-        kbps = [sizes[stream.index] * 8e-3 / max(length_s, 0.1) if stream else nan for stream in (video, audio)]
-    sound = read_sound(clip.path) if audio else np.zeros(0, np.float32)
-    return Facts(
-        leading_silence_s=leading_silence_s(sound) if len(sound) else nan,
-        loudness_db=20 * float(np.log10(np.sqrt(np.mean(sound**2)) + 1e-6)) if len(sound) else nan,
-        picture_kbps=kbps[0],
-        sound_kbps=kbps[1],
-        height_px=height,
-        frame_rate_hz=rate,
-        length_s=length_s,
-        has_sound=float(audio is not None),
-        codecs=codecs,
-    )
-
-
-def leading_silence_s(samples: Floats) -> float:
-    """Seconds before the first 20 ms that are less than 35 dB below the loud parts."""
-    frame = AUDIO_RATE_HZ // 50
-    count = len(samples) // frame
-    if not count:
-        return 0.0
-    level = np.sqrt(np.mean(samples[: count * frame].reshape(count, frame) ** 2, axis=1) + 1e-12)
-    return float(np.argmax(level > 10 ** (-35 / 20) * np.percentile(level, 95)) * 0.02)
+    change: Callable[[list[MediaItem], np.random.Generator], Source]
 
 
 def alone(values: Sequence[float], forged: Sequence[bool]) -> float:
@@ -137,8 +83,8 @@ def nuisances(product: Product, judged: Judged, chosen: dict[Modality, list[Labe
     """One row for each nuisance and modality. `chosen`: the clips that are judged again, equalised."""
     facts = _facts(judged)
     known = [(clip, said) for clip, said in judged if clip.path in facts]
-    rows: list[Told | None] = [_row(product, known, facts, chosen, "audio", name, way) for name, way in SOUND_WAYS.items()]
-    rows += [_row(product, known, facts, chosen, "video", name, way) for name, way in PICTURE_WAYS.items()]
+    rows: list[Told | None] = [*_changed(product, known, facts, chosen["audio"], "audio")]
+    rows += _changed(product, known, facts, chosen["video"], "video")
     rows.append(_having_sound(product, known, facts, chosen["video"]))
     rows += [_look(known, modality, name, word) for modality, name, word in LOOKS]
     rows += [_named(known, modality, "source", [clip.source for clip, _ in _of(known, modality)]) for modality in ("audio", "video")]
@@ -148,30 +94,32 @@ def nuisances(product: Product, judged: Judged, chosen: dict[Modality, list[Labe
 
 SOUND_WAYS: dict[str, Way] = {
     "leading_silence_s": Way(
-        "silence at the start", "silence trimmed at both ends", lambda items: sounding(trim_silence(samples_of(items)))
+        "silence at the start", "silence trimmed at both ends", lambda items, rng: sounding(trim_silence(samples_of(items)))
     ),
     "sound_kbps": Way(
-        "bitrate of the sound", "all through Opus at 16 kbit/s", lambda items: sounding(through_codec(samples_of(items), "opus", 16_000))
+        "bitrate of the sound",
+        "all through Opus at 16 kbit/s",
+        lambda items, rng: sounding(through_codec(samples_of(items), "opus", 16_000)),
     ),
-    "loudness_db": Way("loudness", f"all at {EQUAL_DB:g} dBFS", lambda items: sounding(at_loudness(samples_of(items), EQUAL_DB))),
-    "length_s": Way("length", f"all cut to {EQUAL_S} s", lambda items: sounding(samples_of(items)[: int(EQUAL_S * AUDIO_RATE_HZ)])),
+    "loudness_db": Way("loudness", f"all at {EQUAL_DB:g} dBFS", lambda items, rng: sounding(at_loudness(samples_of(items), EQUAL_DB))),
+    "length_s": Way("length", f"all cut to {EQUAL_S} s", lambda items, rng: sounding(samples_of(items)[: int(EQUAL_S * AUDIO_RATE_HZ)])),
 }
 PICTURE_WAYS: dict[str, Way] = {
     "picture_kbps": Way(
         "bitrate of the pictures",
         "all through one H.264 encoder",
-        lambda items: showing(degraded(pictures_of(items), "h264", 3, np.random.default_rng(0))),
+        lambda items, rng: showing(degraded(pictures_of(items), "h264", 3, rng)),
     ),
     "height_px": Way(
         "resolution",
         f"all resized to {EQUAL_HEIGHT_PX} px",
-        lambda items: showing([replace(frame, rgb=_resized(frame.rgb)) for frame in pictures_of(items)]),
+        lambda items, rng: showing([replace(frame, rgb=_resized(frame.rgb)) for frame in pictures_of(items)]),
     ),
     "frame_rate_hz": Way(
-        "frame rate", f"all at {EQUAL_HZ} pictures a second", lambda items: showing(thinned(pictures_of(items), EQUAL_HZ))
+        "frame rate", f"all at {EQUAL_HZ} pictures a second", lambda items, rng: showing(thinned(pictures_of(items), EQUAL_HZ))
     ),
     "length_s": Way(
-        "length", f"all cut to {EQUAL_S} s", lambda items: showing([frame for frame in pictures_of(items) if frame.time_s < EQUAL_S])
+        "length", f"all cut to {EQUAL_S} s", lambda items, rng: showing([frame for frame in pictures_of(items) if frame.time_s < EQUAL_S])
     ),
 }
 LOOKS: tuple[tuple[Modality, str, str], ...] = (
@@ -201,44 +149,30 @@ def _of(known: Judged, modality: Modality) -> Judged:
     return [(clip, said) for clip, said in known if counts(clip, modality) and said.p(modality) is not None]
 
 
-def _row(
-    product: Product,
-    known: Judged,
-    facts: dict[Any, Facts],
-    chosen: dict[Modality, list[LabelledClip]],
-    modality: Modality,
-    name: str,
-    way: Way,
-) -> Told:
-    """A nuisance that is equalised by changing the media of the chosen clips."""
+def _changed(product: Product, known: Judged, facts: dict[Any, Facts], clips: list[LabelledClip], modality: Modality) -> list[Told]:
+    """The nuisances that are equalised by changing the media of some clips."""
+    ways = SOUND_WAYS if modality == "audio" else PICTURE_WAYS
     mine = [clip for clip, _ in known if counts(clip, modality)]
-    track = AudioChunk if modality == "audio" else VideoFrame
-    recorded = {}
-    for clip in chosen[modality]:
-        with_track = facts[clip.path].has_sound > 0 if modality == "audio" else facts[clip.path].height_px > 0
-        if with_track and (items := _items(product, clip, track)) is not None:
-            recorded[clip.path] = items
-    there = [clip for clip in chosen[modality] if clip.path in recorded]
-    again = product.judge_all(there, f"{modality}: {way.how}", lambda clip: way.change(recorded[clip.path]))
-    before = [(clip, said) for clip, said in known if clip.path in recorded]
-    return {
-        "nuisance": way.word,
-        "modality": modality,
-        "alone": alone([getattr(facts[clip.path], name) for clip in mine], [clip.label(modality) == "fake" for clip in mine]),
-        "before": auc(scores_of(before, modality)),
-        "after": auc(scores_of(again, modality)),
-        "forged": int(scores_of(again, modality).forged.sum()),
-        "clips": len(there),
-        "how": way.how,
-    }
-
-
-def _items(product: Product, clip: LabelledClip, track: type) -> list[MediaItem] | None:
-    try:
-        items: list[MediaItem] = product.wait_for(collect(file_source(clip.path), track, LONGEST_S, 2 * EQUAL_HZ))
-    except MonitorError:
-        return None
-    return items if len(items) > 1 else None
+    forged = [clip.label(modality) == "fake" for clip in mine]
+    changes = {name: way.change for name, way in ways.items()}
+    again = product.judge_ways(clips, AudioChunk if modality == "audio" else VideoFrame, changes, LONGEST_S, f"{modality} made equal")
+    rows = []
+    for name, way in ways.items():
+        scores = scores_of(again[name], modality)
+        paths = {clip.path for clip, _ in again[name]}
+        rows.append(
+            {
+                "nuisance": way.word,
+                "modality": modality,
+                "alone": alone([getattr(facts[clip.path], name) for clip in mine], forged),
+                "before": auc(scores_of([(clip, said) for clip, said in known if clip.path in paths], modality)),
+                "after": auc(scores),
+                "forged": int(scores.forged.sum()),
+                "clips": len(scores.p),
+                "how": way.how,
+            }
+        )
+    return rows
 
 
 def _having_sound(product: Product, known: Judged, facts: dict[Any, Facts], chosen: list[LabelledClip]) -> Told:

@@ -1,6 +1,6 @@
 """How the AUC falls when a call does things to pictures and sound: 7 distortions and call degradations at 5 levels, codecs and noise."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,16 +10,13 @@ from export.data.degrade_video import DEGRADATIONS, DISTORTIONS
 from export.data.layouts import LabelledClip
 from export.data.pool import Floats
 from export.data.sound import CODECS, through_codec
-from export.evaluation.judging import Judged, Judgement, Product, progress_bar, scores_of
+from export.evaluation.judging import Judged, Product, Way, scores_of
 from export.evaluation.metrics import auc, interval
-from export.evaluation.sources import collect, file_source, looked_at, pictures_of, samples_of, showing, sounding
-from monitor.errors import MonitorError
-from monitor.media import AudioChunk, MediaItem, Modality, VideoFrame
-from monitor.sources import Source
+from export.evaluation.sources import looked_at, pictures_of, samples_of, showing, sounding
+from monitor.media import AudioChunk, Modality, VideoFrame
 
 LEVELS = (1, 2, 3, 4, 5)
 SECONDS = 2.4  # of each clip: one window
-CALL_HZ = 25.0
 CALL_LEVELS = (3, 5)
 NOISE_DB = {1: 40.0, 2: 30.0, 3: 20.0, 4: 10.0, 5: 5.0}  # speech above noise
 LOUDNESS_DB = {1: -16.0, 2: -22.0, 3: -29.0, 4: -36.0, 5: -42.0}
@@ -30,12 +27,9 @@ def robustness(product: Product, pictures: Sequence[LabelledClip], voices: Seque
     """Curves of AUC over level, for the same clips throughout. Level 0 is the clip as it was found, cut to SECONDS."""
     return {
         "seconds": SECONDS,
-        "video": _suite(product, pictures, "video", VideoFrame, picture_ways(levels), "distorted pictures"),
-        "audio": _suite(product, voices, "audio", AudioChunk, sound_ways(levels), "distorted sound"),
+        "video": _suite(product, pictures, "video", picture_ways(levels)),
+        "audio": _suite(product, voices, "audio", sound_ways(levels)),
     }
-
-
-Way = Callable[[list[MediaItem], np.random.Generator], Source]
 
 
 def picture_ways(levels: Sequence[int]) -> Mapping[tuple[str, int], Way]:
@@ -93,22 +87,9 @@ def degraded(frames: list[VideoFrame], name: str, level: int, rng: np.random.Gen
     return [replace(frame, rgb=picture) for frame, picture in zip(frames, pictures, strict=True)]
 
 
-def _suite(
-    product: Product, clips: Sequence[LabelledClip], modality: Modality, track: type, ways: Mapping[tuple[str, int], Way], what: str
-) -> Told:
-    """Every clip is read once and judged in every way; the clip's number seeds whatever is drawn."""
-    judged: dict[tuple[str, int], list[tuple[LabelledClip, Judgement]]] = {way: [] for way in ways}
-    with progress_bar() as bar:
-        task = bar.add_task(what, total=len(clips) * len(ways))
-        for number, clip in enumerate(clips):
-            try:
-                items = product.wait_for(collect(file_source(clip.path), track, SECONDS, CALL_HZ))
-            except MonitorError:
-                items = []
-            for key, way in ways.items():
-                if len(items) > 1:
-                    judged[key].append((clip, product.judge(way(items, np.random.default_rng(number)), clip.path.name)))
-                bar.advance(task)
+def _suite(product: Product, clips: Sequence[LabelledClip], modality: Modality, ways: Mapping[tuple[str, int], Way]) -> Told:
+    track = VideoFrame if modality == "video" else AudioChunk
+    judged = product.judge_ways(clips, track, ways, SECONDS, f"{modality} distorted")
     return {"clips": len(clips), "points": [{"name": name, "level": level} | _point(judged[name, level], modality) for name, level in ways]}
 
 

@@ -16,16 +16,19 @@ from export.data.layouts import LabelledClip, LayoutError, Span
 from export.data.pool import REPOSITORY
 from export.evaluate import main
 from export.evaluation.calls import false_incidents, segments
+from export.evaluation.facts import facts_of, leading_silence_s
 from export.evaluation.judging import Judgement, Product, balanced, union_label, union_p, union_scores
 from export.evaluation.maps import map_numbers
 from export.evaluation.metrics import Scores
-from export.evaluation.nuisances import alone, alone_by_name, facts_of, leading_silence_s, within_names
+from export.evaluation.nuisances import alone, alone_by_name, within_names
 from export.evaluation.overview import offsets, overview
 from export.evaluation.plots import draw
 from export.evaluation.render import by_hand, card_rows, number, ranged, report
 from export.evaluation.run import plain
+from export.evaluation.sources import samples_of, sounding
 from export.evaluation.worst import check_outside, worst_of
-from monitor.media import Alert
+from monitor.media import Alert, AudioChunk, MediaItem
+from monitor.sources import Source
 from tests.synth import Recipe, write_media
 
 MODELS = REPOSITORY / "exported_models"
@@ -199,6 +202,20 @@ def test_genuine_clips_make_long_calls(product: Product, folder: Path) -> None:
     told = false_incidents(product, clips, 6.0, 4.0)
     assert told["calls"] == 1
     assert told["media_s"] == pytest.approx(5.2, abs=0.2)
+
+
+def test_every_way_is_judged_from_one_reading(product: Product, folder: Path) -> None:
+    clips = [clip(str(folder / f"{k}.mp4"), "real") for k in (0, 2)]  # the second has no sound
+    lengths: list[int] = []
+
+    def half(items: list[MediaItem], rng: np.random.Generator) -> Source:
+        lengths.append(len(samples_of(items)))
+        return sounding(samples_of(items)[: lengths[-1] // 2])
+
+    told = product.judge_ways(clips, AudioChunk, {"whole": lambda items, rng: sounding(samples_of(items)), "half": half}, 2.0, "ways")
+    assert [[each.path.name for each, _ in rows] for rows in told.values()] == [["0.mp4"], ["0.mp4"]]
+    assert told["whole"][0][1].result["duration_s"] == pytest.approx(2.0, abs=0.1)
+    assert told["half"][0][1].result["duration_s"] == pytest.approx(1.0, abs=0.1)
 
 
 def test_facts_of_a_file(folder: Path) -> None:
