@@ -43,17 +43,18 @@ def main() -> None:
     torch.set_num_threads(1)
     checkpoint = cache_folder("runs") / f"{options.run}{options.without and '_without_' + options.without.replace(' ', '_')}.pt"
     if options.fresh:
-        checkpoint.unlink(missing_ok=True)
+        for path in (checkpoint, checkpoint.with_suffix(".start")):
+            path.unlink(missing_ok=True)
     voices = load_voices(pool)
     copies = load_copies(pool, voices)
-    from export import report_voice  # noqa: PLC0415  (it needs this module)
+    from export import report_voice, report_voice_workshop  # noqa: PLC0415  (they need this module)
 
     if not options.export_only:
-        kept = report_voice.without_family(voices, options.without)
+        kept = report_voice_workshop.without_family(voices, options.without)
         data = Data(kept, copies, load_spectra(voices, copies), genuine_talk(pool))
         train(data, checkpoint, options)
     if options.without:
-        print(report_voice.on_left_out(voices, options.without, checkpoint))
+        print(report_voice_workshop.on_left_out(voices, options.without, checkpoint))
     else:
         report_voice.export_best(voices, copies, pool, checkpoint)
 
@@ -209,6 +210,7 @@ def train(data: Data, checkpoint: Path, options: argparse.Namespace) -> None:
     rng, net = prepare(options.seed), VoiceNet()
     if options.start and not checkpoint.is_file():
         best_of(checkpoint.with_name(f"{options.start}.pt"), net)
+        checkpoint.with_suffix(".start").write_text(options.start)
     net = fast_on_cpu(net)
     average = Average(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=0.02)

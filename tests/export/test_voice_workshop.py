@@ -14,8 +14,9 @@ from export.data.voice_workshop import copy_of, plan_copies, splice, write_copie
 from export.data.voice_workshop_neural import NETS, copier  # noqa: E402
 from export.data.voice_workshop_signal import KINDS, excitation, pitch_hz, stft  # noqa: E402
 from export.data.voices import Copies, Voices, split_voices  # noqa: E402
-from export.report_voice import families, without_family  # noqa: E402
+from export.report_voice_workshop import without_family  # noqa: E402
 from export.train_voice import Data, Draw, loss_of  # noqa: E402
+from export.voice_measures import families  # noqa: E402
 from monitor.speech.features import fixed_rms, log_spectrum  # noqa: E402
 
 
