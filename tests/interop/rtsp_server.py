@@ -1,6 +1,6 @@
 """A real RTSP server for the tests; runs under the system's Python, which has GStreamer's bindings.
 
-usage: rtsp_server.py FILE.mkv [--login]     (H.264 pictures; sound of any codec)
+usage: rtsp_server.py FILE.mkv [--login] [--port=8554]     (H.264 pictures; sound of any codec; any free port)
 
 Prints its port, then serves until stdin closes:
   /av      the file: H.264 + AAC      /opus  the same with Opus      /pcmu  the same with G.711
@@ -71,7 +71,7 @@ def main(path: str, *options: str) -> None:
     loop = GLib.MainLoop()
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
-    server.set_service("0")
+    server.set_service(next((option[7:] for option in options if option.startswith("--port=")), "0"))
     if "--login" in options:
         server.set_auth(login())
     mounts = server.get_mount_points()
