@@ -3,9 +3,11 @@
     python -m export.evaluate ../shared/data/devset --out docs/evaluation.md --json docs/evaluation.json --images docs/images
 
 FOLDER holds media and their labels: a table (labels.csv with file, label_audio, label_video: real or fake, anything else is unknown;
-also used: label_sync, generator, family, group, source, people, kind, n_* for nuisances that must not decide), or one of the public sets
-that --layout names. Everything goes through monitor's own pipeline at its own thresholds. Intervals are drawn by identity (group, speaker,
-else source page). Matched AUC compares each forged clip only with genuine ones alike in every nuisance (within 0.6 standard deviations).
+also used: label_sync, generator, family, group, source, people, kind, and n_* for nuisances that must not decide, which else are
+measured), or one of the public sets that --layout names.
+
+Everything goes through monitor's own pipeline at its own thresholds. Intervals are drawn by identity (group, speaker, else source page).
+Matched AUC compares each forged clip only with genuine ones alike in every nuisance (within 0.6 standard deviations).
 
 Sections: conditions (a track missing or lost), robustness (distortions, call degradations, codecs), nuisances, calls (segments, delay,
 false incidents; with made calls of export.data.made_calls), talk, maps and folds (these three need the training pool). All of them on 296

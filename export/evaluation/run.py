@@ -18,6 +18,7 @@ from export.data.talk import in_step, split_talk
 from export.evaluation.calls import false_incidents, read_made_calls, segments
 from export.evaluation.folds import cross_validation
 from export.evaluation.judging import Judged, Product, balanced, union_label
+from export.evaluation.looks import with_looks
 from export.evaluation.maps import aligned_pairs, made_calls
 from export.evaluation.nuisances import nuisances
 from export.evaluation.overview import conditions, genuine_talk, overview
@@ -64,7 +65,7 @@ def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None]
     """Judge and count; `keep` gets all numbers so far (NaN as None) after every section. Returns what was judged. Raises ModelError."""
     started, sizes = monotonic(), task.sizes
     with Product(task.models) as product:
-        judged = product.judge_all(clips, f"scanning {task.name}")
+        judged = with_looks(product, product.judge_all(clips, f"scanning {task.name}"))
         work: dict[str, Callable[[], Any]] = {
             "conditions": lambda: conditions(product, judged, _both(clips, sizes.conditions)),
             "robustness": lambda: robustness(

@@ -18,6 +18,7 @@ from export.evaluate import main
 from export.evaluation.calls import false_incidents, segments
 from export.evaluation.facts import facts_of, leading_silence_s
 from export.evaluation.judging import Judgement, Product, balanced, union_label, union_p, union_scores
+from export.evaluation.looks import looks_of_pictures, looks_of_sound, with_looks
 from export.evaluation.maps import map_numbers
 from export.evaluation.metrics import Scores
 from export.evaluation.nuisances import alone, alone_by_name, within_names
@@ -128,6 +129,27 @@ def test_leading_silence() -> None:
     sound = np.concatenate([np.zeros(8_000), 0.3 * np.sin(np.arange(16_000))]).astype(np.float32)
     assert leading_silence_s(sound) == pytest.approx(0.5, abs=0.02)
     assert leading_silence_s(sound[8_000:]) == 0.0
+
+
+def test_looks_are_what_they_say() -> None:
+    flat, noisy = np.full((96, 96, 3), 100, np.uint8), np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    still, moving = looks_of_pictures([flat, flat]), looks_of_pictures([flat, noisy])
+    assert (still["n_luma"], still["n_contrast"], still["n_satur"], still["n_motion"]) == (100.0, 0.0, 0.0, 0.0)
+    assert moving["n_motion"] > 10
+    assert moving["n_sharp"] > still["n_sharp"]
+    tone = np.sin(2 * np.pi * 1_000 * np.arange(16_000) / 16_000).astype(np.float32)
+    sound = looks_of_sound(tone)
+    assert sound["n_rolloff_hz"] == pytest.approx(1_000, abs=20)
+    assert sound["n_level_db"] == pytest.approx(-3.0, abs=0.1)
+    assert looks_of_sound(tone[:100]) == {}
+
+
+def test_looks_of_the_table_are_left_alone(product: Product, folder: Path) -> None:
+    bare = clip(str(folder / "0.mp4"), "real", "real")
+    ((measured, _),) = with_looks(product, [(bare, said(0.1, 0.1))])
+    assert set(measured.nuisances) == {"n_level_db", "n_rolloff_hz", "n_noise_db"}  # no face, no looks of it
+    told = clip(str(folder / "0.mp4"), "real", "real", nuisances={"n_noise_db": -60.0, "n_luma": 1.0})
+    assert with_looks(product, [(told, said(0.1, 0.1)), (bare, said(0.1, 0.1))])[1][0].nuisances == {}
 
 
 def test_maps_by_hand() -> None:
