@@ -7,7 +7,7 @@ The stages run one after the other on whole files, so that nothing overlaps; wha
 
 import argparse
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +38,7 @@ class Costs:
     """CPU seconds by stage. Stages may nest: the inner one's time is not the outer one's."""
 
     def __init__(self) -> None:
-        self.spent_s: Counter[str] = Counter()
+        self.spent_s: defaultdict[str, float] = defaultdict(float)
         self._inner_s = [0.0]
 
     @contextmanager

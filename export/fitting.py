@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class Fit:
     conditions: dict[str, Condition]
     correlation: float
 
-    @property
+    @cached_property
     def calibration(self) -> ModalityCalibration:
         return ModalityCalibration(fusions=self.fusions, conditions=self.conditions, threshold=0.5, suspicious=0.5)
 
@@ -148,12 +149,11 @@ def _fit_one(
     places = np.array([[each.place(features.get(name, each.centre)) for name, each in conditions.items()] for features, _, _ in rows])
     places = places.reshape(len(rows), len(conditions))
     k, free = len(names), len(qualities)
-    fixed = np.array([[each.trust, each.lean] for each in conditions.values()]).reshape(-1, 2)
+    fixed = np.array([each.trust for each in conditions.values()])
 
     def logits(parameters: Floats) -> Floats:
         raw = (x - centre) / spread @ parameters[:k] + parameters[k]
-        trust, lean = (parameters[k + 1 : k + 1 + free], parameters[k + 1 + free :]) if free else fixed.T
-        window = raw * np.maximum(0.0, 1 + places @ trust) + places @ lean
+        window = raw * np.maximum(0.0, 1 + places @ (parameters[k + 1 :] if free else fixed))
         of_clips: Floats = (np.bincount(owner, span * window, len(clips)) / (1 - correlation + correlation * m))[seen]
         return of_clips
 
@@ -162,20 +162,19 @@ def _fit_one(
         ridge = RIDGE * (parameters[:k] ** 2).sum() + CONDITION_RIDGE * (parameters[k + 1 :] ** 2).sum()
         return float((weight * (np.logaddexp(0, found) - y * found)).mean() + ridge)
 
-    bounds = [(0.0 if name in SCORES else None, None) for name in names] + [(None, None)] + [(-0.5, 0.5)] * free + [(-1.0, 1.0)] * free
-    best = minimize(loss, np.concatenate([[0.5 * (name in SCORES) for name in names], np.zeros(1 + 2 * free)]), bounds=bounds).x
+    bounds = [(0.0 if name in SCORES else None, None) for name in names] + [(None, None)] + [(0.0, 0.5)] * free
+    best = minimize(loss, np.concatenate([[0.5 * (name in SCORES) for name in names], np.zeros(1 + free)]), bounds=bounds).x
     weights = best[:k] / spread
     fitted = Logistic(
         weights={name: round(float(each), 5) for name, each in zip(names, weights, strict=True)},
         bias=round(float(best[k] - (weights * centre).sum()), 5),
     )
     for place, name in enumerate(qualities):
-        update = {"trust": round(float(best[k + 1 + place]), 4), "lean": round(float(best[k + 1 + free + place]), 4)}
-        conditions[name] = conditions[name].model_copy(update=update)
+        conditions[name] = conditions[name].model_copy(update={"trust": round(float(best[k + 1 + place]), 4)})
     return fitted, conditions
 
 
 def _condition(values: Sequence[float | None]) -> Condition:
     """Neutral, over the middle nine tenths of what was seen."""
     low, middle, high = np.quantile([value for value in values if value is not None], (0.05, 0.5, 0.95))
-    return Condition(centre=round(float(middle), 4), reach=round(max(float(high - low) / 2, 1e-3), 4), trust=0.0, lean=0.0)
+    return Condition(centre=round(float(middle), 4), reach=round(max(float(high - low) / 2, 1e-3), 4), trust=0.0)

@@ -4,6 +4,7 @@ A call of `CALL_S` has one person. The person's level and the noise of every win
 shape that they showed, at the variances of `alerts.stretches`), and go through monitor's own evidence.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -37,11 +38,11 @@ class Cast:
     noises: Floats
 
     def person(self, rng: np.random.Generator) -> float:
-        drawn = rng.choice(self.levels) + SMOOTHING * rng.normal()
-        return self.mean + float(drawn) * (1 + SMOOTHING**2) ** -0.5 * self.spread * float(self.correlation**0.5)
+        drawn = float(rng.choice(self.levels)) + SMOOTHING * rng.normal()
+        return self.mean + drawn * math.sqrt(self.correlation / (1 + SMOOTHING**2)) * self.spread
 
     def windows(self, level: float, count: int, rng: np.random.Generator) -> Floats:
-        drawn: Floats = level + rng.choice(self.noises, count) * self.spread * (1 - self.correlation) ** 0.5
+        drawn: Floats = level + rng.choice(self.noises, count) * self.spread * math.sqrt(1 - self.correlation)
         return drawn
 
 

@@ -23,16 +23,16 @@ class Logistic(BaseModel):
 
 
 class Condition(BaseModel):
-    """How a measured quality changes what the models' log-odds mean. Bounded: beyond `centre` ± `reach` nothing more changes.
+    """How far a measured quality lets the models' log-odds be trusted. Bounded: beyond `centre` ± `reach` nothing more changes.
 
-    log-odds become log-odds × (1 + trust × u) + lean × u with u = (quality − centre) / reach, held within ±1.
+    log-odds become log-odds × (1 + trust × u) with u = (quality − centre) / reach, held within ±1. A quality never speaks for or against
+    a forgery by itself: small, soft or noisy is not forged, although in any collection of clips one or the other happens to be.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     centre: float
     reach: float = Field(gt=0)
-    trust: float = Field(ge=-1, le=1)
-    lean: float
+    trust: float = Field(ge=0, le=1)
 
     def place(self, quality: float) -> float:
         return max(-1.0, min(1.0, (quality - self.centre) / self.reach))
@@ -69,7 +69,7 @@ class ModalityCalibration(BaseModel):
     def _conditioned(self, logit: float, features: Mapping[str, float]) -> float:
         known = [(each, each.place(features[name])) for name, each in self.conditions.items() if name in features]
         trust = 1.0 + sum(each.trust * place for each, place in known)
-        return logit * max(0.0, trust) + sum(each.lean * place for each, place in known)
+        return logit * max(0.0, trust)
 
 
 class Calibration(BaseModel):

@@ -2,7 +2,6 @@
 
 face_px         shorter side of the face in pixels of the picture
 face_sharpness  spread of the Laplacian over the spread of the gray values of the face crop; soft, upscaled and hard-pressed faces are low
-face_luma       mean brightness of the face crop, 0..255
 snr_db          power of speech over that of the quietest tenth of the window
 rolloff_hz      below this lie 99 % of the power above 300 Hz: telephone 3,400, a good microphone 7,000
 speech_s        seconds of speech in the window
@@ -32,7 +31,6 @@ def face_quality(views: Sequence[FaceView]) -> dict[str, float]:
     return {
         "face_px": float(np.mean([view.side_px for view in views])),
         "face_sharpness": float(np.mean(sharpness)),
-        "face_luma": float(np.mean([gray.mean() for gray in grays])),
     }
 
 
