@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+PARTICIPANT = r"^[^\x00-\x1f\x7f]{1,128}$"
 STREAM_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*", re.IGNORECASE)
 SOURCES = {
@@ -108,6 +109,7 @@ class Stream(Section):
     """One configured source. Its id names it in metrics, alerts and on the page."""
 
     id: str = Field(pattern=STREAM_ID)
+    participant: str | None = Field(default=None, pattern=PARTICIPANT)
     url: str | None = Field(default=None, repr=False)
     url_file: Path | None = None
     password_file: Path | None = None

@@ -18,17 +18,17 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from monitor.channel import Channel
 from monitor.media import MediaItem, VideoFrame
 from monitor.sources.webrtc import WebRtcSource
-from tests.media.publisher import Camera, Microphone, publishing
+from tests.media.publisher import publishing
+from tests.media.recorded import Recording
 
-WARM_UP_S = 3.0
+WARM_UP_S = 4.0
 
 
-def publisher(pipe: "Connection[Any, Any]", size: tuple[int, int]) -> None:
+def publisher(pipe: "Connection[Any, Any]", recording: Recording) -> None:
     """Sends an offer, takes an answer, and publishes until told to stop."""
 
     async def publish() -> None:
-        start_s = asyncio.get_running_loop().time() + 0.5
-        peer = publishing(Microphone(start_s), Camera(start_s, size=size, grain=4), codec="VP8")
+        peer = publishing(*recording.tracks(asyncio.get_running_loop().time() + 1.0), codec="VP8")
         await peer.setLocalDescription(await peer.createOffer())
         pipe.send(peer.localDescription.sdp)
         answer = await asyncio.to_thread(pipe.recv)
@@ -90,9 +90,9 @@ class Ours:
         self._tasks[1].cancel()
 
 
-async def cpu_ms_per_picture(receiver: Bare | Ours, seconds: float, size: tuple[int, int]) -> float:
+async def cpu_ms_per_picture(receiver: Bare | Ours, seconds: float, recording: Recording) -> float:
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=publisher, args=(theirs, size))
+    process = multiprocessing.get_context("spawn").Process(target=publisher, args=(theirs, recording))
     process.start()
     try:
         ours.send(await receiver.answer(await asyncio.to_thread(ours.recv)))
@@ -109,10 +109,11 @@ async def cpu_ms_per_picture(receiver: Bare | Ours, seconds: float, size: tuple[
 
 async def webrtc_rows(seconds: float = 20.0, rounds: int = 3, size: tuple[int, int] = (640, 360)) -> list[tuple[str, float]]:
     """(what, median CPU milliseconds per picture) of both receivers, measured in turns."""
+    recording = Recording.of(size)
     measured: dict[str, list[float]] = {"bare aiortc": [], "WebRtcSource": []}
     for _ in range(rounds):
-        measured["bare aiortc"].append(await cpu_ms_per_picture(Bare(), seconds, size))
-        measured["WebRtcSource"].append(await cpu_ms_per_picture(Ours(), seconds, size))
+        measured["bare aiortc"].append(await cpu_ms_per_picture(Bare(), seconds, recording))
+        measured["WebRtcSource"].append(await cpu_ms_per_picture(Ours(), seconds, recording))
     return [(what, statistics.median(costs)) for what, costs in measured.items()]
 
 

@@ -74,12 +74,12 @@ class Service:
             for stream in self.config.streams:
                 patience = None if stream.is_file else Patience.of(self.config.ingest)
                 plan = Plan(stream.id, partial(open_stream, stream, self.config.ingest), partial(self._waits_s, stream), patience)
-                self.start(plan, kind=stream.source, live=stream.realtime or not stream.is_file)
+                self.start(plan, kind=stream.source, live=stream.realtime or not stream.is_file, participant=stream.participant)
             self._all_tried = True
             await self.stopping.wait()
 
-    def start(self, plan: Plan, *, kind: str, live: bool) -> "asyncio.Task[None]":
-        """Begins to watch a stream; the task ends with it and never raises."""
+    def start(self, plan: Plan, *, kind: str, live: bool, participant: str | None = None) -> "asyncio.Task[None]":
+        """Begins to watch a stream; the task ends with it and never raises. `participant`: who publishes it, for alerts."""
         assert self._engine is not None, "start streams only when ready"
         engine, detection = self._engine, self.config.detection
         looking = Looking(detection.detect_hz, detection.min_face_px, detection.patience_s)
@@ -88,6 +88,10 @@ class Service:
         async def judge(stream: str, source: Source, emit: Emit) -> None:
             await watch(stream, source, engine, policies, emit, live=live, looking=looking)
 
+        if participant is not None:
+            self.records.participants[plan.stream] = participant
+        else:
+            self.records.participants.pop(plan.stream, None)
         self.live.begin(plan.stream, kind, self._truths.get(plan.stream))
         supervised = Supervised(plan, judge, self.emit)
         task = asyncio.create_task(supervised.run(), name=f"stream {plan.stream}")

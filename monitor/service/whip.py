@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from multidict import CIMultiDict
 
-from monitor.config import STREAM_ID
+from monitor.config import PARTICIPANT, STREAM_ID
 from monitor.errors import SourceError
 from monitor.service.app import Service
 from monitor.service.auth import Respond
 from monitor.service.origins import PREFLIGHT, Origins, ice_links
 from monitor.service.streams import Plan
+from monitor.service.watchdog import Patience
 from monitor.sources.sdpfrag import CONTENT_TYPE as FRAGMENT
 from monitor.sources.sdpfrag import Fragment, parse_fragment
 from monitor.sources.webrtc import WebRtcSource
@@ -91,10 +92,11 @@ class Whip:
     async def publish(self, request: web.Request) -> web.Response:
         stream = request.match_info["stream"]
         try:
+            participant = _participant(request)
             offer = await self._offer(request, stream)
             self._answering.add(stream)
             try:
-                session, answer = await self._begin(stream, offer)
+                session, answer = await self._begin(stream, offer, participant)
             finally:
                 self._answering.discard(stream)
         except Refused as refused:
@@ -192,9 +194,9 @@ class Whip:
             raise Refused(429, "too many offers in a short time; try again later", Retry_After=f"{RATE_PERIOD_S:.0f}")
         self._offers.append(now_s)
 
-    async def _begin(self, stream: str, offer: str) -> tuple[Session, str]:
+    async def _begin(self, stream: str, offer: str, participant: str | None) -> tuple[Session, str]:
         config = self._service.config
-        source = WebRtcSource(config.server.ice_servers, ingest=config.ingest)
+        source = WebRtcSource(config.server.ice_servers, ingest=config.ingest, frozen_timeout_s=config.ingest.read_timeout_s)
         try:
             async with asyncio.timeout(ANSWER_PATIENCE_S):
                 answer = await source.answer(offer)
@@ -206,7 +208,8 @@ class Whip:
         if not self._service.ready:
             await source.close()
             raise Refused(503, "the service is stopping", Retry_After="10")
-        task = self._service.start(Plan(stream, lambda: source), kind="whip", live=True)
+        plan = Plan(stream, lambda: source, patience=Patience.of(config.ingest))
+        task = self._service.start(plan, kind="whip", live=True, participant=participant)
         session = self._sessions[stream] = Session(stream, secrets.token_urlsafe(24), source, _new_etag())
         task.add_done_callback(lambda _: self._ended(stream))
         return session, answer
@@ -214,6 +217,13 @@ class Whip:
     def _ended(self, stream: str) -> None:
         del self._sessions[stream]
         self._service.left(stream)
+
+
+def _participant(request: web.Request) -> str | None:
+    told = request.query.get("participant")
+    if told is not None and not re.fullmatch(PARTICIPANT, told):
+        raise Refused(400, "participant may have at most 128 letters, none of them a control character")
+    return told
 
 
 def _new_etag() -> str:

@@ -97,10 +97,14 @@ def _detection(segment: Segment) -> dict[str, Any]:
 
 
 class Records:
-    """Makes every alert's JSON once, so that all sinks show the same. Called as a sink before the others, it learns the latencies."""
+    """Makes every alert's JSON once, so that all sinks show the same. Called as a sink before the others, it learns the latencies.
+
+    `participants`: stream → who publishes it, where that was told.
+    """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.models: Sequence[Model] = ()
+        self.participants: dict[str, str] = {}
         self.now = now
         self._latency_s: dict[tuple[str, Modality], float] = {}
         self._newest: tuple[Alert, dict[str, Any]] | None = None
@@ -111,9 +115,11 @@ class Records:
 
     def of(self, alert: Alert) -> dict[str, Any]:
         if self._newest is None or self._newest[0] is not alert:
-            context = Context(self.now(), self.models, self._latency_s.get((alert.stream, alert.modality)))
+            latency_s = self._latency_s.get((alert.stream, alert.modality))
+            context = Context(self.now(), self.models, latency_s, self.participants.get(alert.stream))
             self._newest = (alert, alert_json(alert, context))
         return self._newest[1]
 
     def forget(self, stream: str) -> None:
+        self.participants.pop(stream, None)
         self._latency_s = {key: value for key, value in self._latency_s.items() if key[0] != stream}

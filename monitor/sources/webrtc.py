@@ -188,7 +188,7 @@ class WebRtcSource:
             watched.reception.close()
         if self._ice is not None:
             await self._ice.close()
-        await self._peer.close()
+        await asyncio.shield(self._peer.close())  # cancelled in the middle, aiortc would trip over its own goodbye
 
     def _choose_tracks(self, kinds: set[str]) -> None:
         for transceiver in self._peer.getTransceivers():

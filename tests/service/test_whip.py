@@ -44,7 +44,7 @@ async def reaches(service: Service, stream: str, state: str) -> None:
 
 async def test_a_publisher_is_watched_until_it_says_goodbye(running: Running) -> None:
     async with running() as (client, service), publisher() as (peer, offer):
-        answer = await post(client, offer)
+        answer = await post(client, offer, "guest?participant=Guest")
         assert (answer.status, answer.content_type) == (201, "application/sdp")
         await peer.setRemoteDescription(RTCSessionDescription(await answer.text(), "answer"))
         session = answer.headers["Location"]
@@ -52,6 +52,7 @@ async def test_a_publisher_is_watched_until_it_says_goodbye(running: Running) ->
         await reaches(service, "guest", "live")
         assert (await post(client, offer)).status == 409
         await eventually(lambda: service.live.incidents)
+        assert next(iter(service.live.incidents.values())).json()["participant"] == "Guest"
         assert (await client.delete("/whip/guest/guessed")).status == 404
         assert (await client.delete(session)).status == 200
         assert service.live.streams["guest"].state.state == "ended"
@@ -218,6 +219,8 @@ async def test_publishers_are_told_the_ice_servers(running: Running, tmp_path: P
 
 async def test_several_participants_of_one_room_are_streams_of_their_own(running: Running) -> None:
     async with running() as (client, service), publisher() as (_, one), publisher() as (_, other):
-        assert (await post(client, one, "standup.alice")).status == 201
+        assert (await post(client, one, "standup.alice?participant=Alice%20A.")).status == 201
         assert (await post(client, other, "standup.bob")).status == 201
         assert set(service.live.streams) == {"standup.alice", "standup.bob"}
+        assert service.records.participants == {"standup.alice": "Alice A."}
+        assert (await post(client, other, "standup.carol?participant=%0A")).status == 400

@@ -1,0 +1,110 @@
+"""Does memory stay flat? python -m tools.soak [--streams 8] [--minutes 20] [--slow 1]
+
+Publishers in a process of their own send so many WebRTC calls; this process receives them all, and the readers of `--slow` of them take
+only four items a second. Prints the resident memory every ten seconds, and its slope (least squares, without the first fifth).
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiortc import RTCSessionDescription
+
+from monitor.channel import Channel
+from monitor.media import MediaItem, VideoFrame
+from monitor.pipeline import MEDIA_CAPACITY
+from monitor.sources.webrtc import WebRtcSource
+from tests.media.publisher import publishing
+from tests.media.recorded import Recording
+
+SAMPLE_S = 10.0
+SLOW_S = 0.25
+SIZE = (640, 360)
+
+
+def publishers(pipe: "Connection[Any, Any]", recording: Recording, streams: int) -> None:
+    async def publish() -> None:
+        peers = []
+        for _ in range(streams):
+            peer = publishing(*recording.tracks(asyncio.get_running_loop().time() + 1.0), codec="VP8")
+            await peer.setLocalDescription(await peer.createOffer())
+            pipe.send(peer.localDescription.sdp)
+            await peer.setRemoteDescription(RTCSessionDescription(await asyncio.to_thread(pipe.recv), "answer"))
+            peers.append(peer)
+        await asyncio.to_thread(pipe.recv)
+        await asyncio.gather(*(peer.close() for peer in peers))
+
+    asyncio.run(publish())
+
+
+class Reader:
+    """Empties one stream's channel; a slow one lets it run over."""
+
+    def __init__(self, source: WebRtcSource, *, slow: bool) -> None:
+        self.pictures = 0
+        self.source = source
+        self.channel: Channel[MediaItem] = Channel(MEDIA_CAPACITY, "drop_oldest", lambda item: isinstance(item, VideoFrame))
+        self.tasks = [asyncio.create_task(source.run(self.channel)), asyncio.create_task(self._read(slow))]
+
+    async def _read(self, slow: bool) -> None:
+        async for item in self.channel:
+            self.pictures += isinstance(item, VideoFrame)
+            if slow:
+                await asyncio.sleep(SLOW_S)
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+async def soak(streams: int, minutes: float, slow: int) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=publishers, args=(theirs, Recording.of(SIZE), streams))
+    process.start()
+    readers: list[Reader] = []
+    for number in range(streams):
+        source = WebRtcSource()
+        ours.send(await source.answer(await asyncio.to_thread(ours.recv)))
+        readers.append(Reader(source, slow=number < slow))
+    memory_mb: list[float] = []
+    for sample in range(round(minutes * 60 / SAMPLE_S)):
+        await asyncio.sleep(SAMPLE_S)
+        memory_mb.append(resident_mb())
+        seen, dropped = sum(reader.pictures for reader in readers), sum(reader.channel.dropped for reader in readers)
+        print(f"{(sample + 1) * SAMPLE_S:5.0f} s  {memory_mb[-1]:7.1f} MB  {seen} pictures, {dropped} dropped", flush=True)
+        for reader in readers:
+            if reader.tasks[0].done():
+                reader.tasks[0].result()
+    ours.send("stop")
+    for reader in readers:
+        await reader.source.close()
+        await reader.tasks[0]
+        reader.tasks[1].cancel()
+    await asyncio.to_thread(process.join)
+    print(
+        f"slope {slope_mb_per_h(memory_mb):+.1f} MB/h over {len(memory_mb) * SAMPLE_S / 60:.1f} minutes, {streams} streams, {slow} slowed"
+    )
+
+
+def slope_mb_per_h(memory_mb: list[float]) -> float:
+    settled = memory_mb[len(memory_mb) // 5 :]
+    return float(np.polyfit(np.arange(len(settled)) * SAMPLE_S / 3600, settled, 1)[0]) if len(settled) > 1 else float("nan")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--slow", type=int, default=1)
+    chosen = parser.parse_args()
+    asyncio.run(soak(chosen.streams, chosen.minutes, chosen.slow))
+
+
+if __name__ == "__main__":
+    main()
