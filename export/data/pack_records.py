@@ -20,16 +20,24 @@ ALWAYS = -1  # `held_in` of a row that trains in every fold
 Record = tuple[dict[str, Any], tuple[bytes, ...]]
 
 
-def in_turns(names: Sequence[str], seed: int = 1) -> list[int]:
-    """Indices so ordered that every name gives one in turn, as long as it has any; within a name at random."""
+def in_turns(paths: Sequence[tuple[str, ...]], seed: int = 1) -> list[int]:
+    """Indices so ordered that every first name gives one in turn, and within it every second one, and so on; what is left is shuffled.
+
+    A path is, say, (generator, clip) or (folder, person); all are of one length.
+    """
     rng = random.Random(seed)
-    of: dict[str, list[int]] = defaultdict(list)
-    for index, name in enumerate(names):
-        of[name].append(index)
-    for members in of.values():
-        rng.shuffle(members)
-    ranks = {index: rank for members in of.values() for rank, index in enumerate(members)}
-    return sorted(range(len(names)), key=lambda index: (ranks[index], names[index]))
+
+    def turns(indices: list[int], depth: int) -> list[int]:
+        if depth == len(paths[indices[0]]):
+            rng.shuffle(indices)
+            return indices
+        named: dict[str, list[int]] = defaultdict(list)
+        for index in indices:
+            named[paths[index][depth]].append(index)
+        orders = [turns(named[name], depth + 1) for name in sorted(named)]
+        return [order[step] for step in range(max(map(len, orders))) for order in orders if step < len(order)]
+
+    return turns(list(range(len(paths))), 0) if paths else []
 
 
 def alternating(fakes: Sequence[int], genuine: Sequence[int]) -> Iterator[int]:
@@ -49,18 +57,18 @@ def within(budget: float, records: Iterable[Record]) -> list[Record]:
     return kept
 
 
-def fake_and_genuine(fake: Sequence[bool], names: Sequence[str]) -> Iterator[int]:
-    """Indices, fakes by generator in turns alternating with genuine ones by person in turns."""
+def fake_and_genuine(fake: Sequence[bool], paths: Sequence[tuple[str, ...]]) -> Iterator[int]:
+    """Indices, fakes in turns alternating with genuine ones in turns."""
     sides = [[i for i, each in enumerate(fake) if each == side] for side in (True, False)]
-    yield from alternating(*([side[k] for k in in_turns([names[i] for i in side])] for side in sides))
+    yield from alternating(*([side[k] for k in in_turns([paths[i] for i in side])] for side in sides))
 
 
 def face_records(cache: FaceCache, held_in: dict[str, int], budget: float) -> list[Record]:
     """Coded crops; a fake brings its original, whose `origin` numbers are those of the packed rows."""
     rows = cache.rows
     usable = [i for i, row in enumerate(rows) if row.pool != "devset"]
-    names = [rows[i].generator or rows[i].pool + (rows[i].group or rows[i].clip) for i in usable]
-    order = [usable[k] for k in fake_and_genuine([rows[i].fake for i in usable], names)]
+    paths = [(rows[i].generator, rows[i].clip) if rows[i].fake else (rows[i].pool, rows[i].group or rows[i].clip) for i in usable]
+    order = [usable[k] for k in fake_and_genuine([rows[i].fake for i in usable], paths)]
     placed: dict[int, int] = {}
 
     def records() -> Iterator[Record]:
@@ -86,10 +94,10 @@ def _face_record(cache: FaceCache, index: int, placed: dict[int, int], held_in: 
 def voice_records(voices: Voices, budget: float) -> list[Record]:
     """Coded plain sound; what the fold of the shipped net leaves out altogether is left out here too."""
     rows = [*voices.train, *voices.held]
-    names = [row["generator"] or row["speaker"] or row["source"] for row in rows]
+    paths = [(row["generator"] or row["source"], row["speaker"]) for row in rows]
 
     def records() -> Iterator[Record]:
-        for index in fake_and_genuine([row["label"] == "fake" for row in rows], names):
+        for index in fake_and_genuine([row["label"] == "fake" for row in rows], paths):
             samples = voices.samples(rows[index], worn=False)
             told = {**rows[index], "held_in": ALWAYS if index < len(voices.train) else 0, "samples": len(samples)}
             yield told, (pack_file.to_opus(samples),)
@@ -99,11 +107,12 @@ def voice_records(voices: Voices, budget: float) -> list[Record]:
 
 def lip_records(stores: dict[str, TalkStore], held_in: dict[str, int], budget: float) -> list[Record]:
     rows = [(folder, row) for folder, store in stores.items() for row in store.rows]
-    fake = [row.get("label", "real") == "fake" for _, row in rows]
-    names = [row.get("generator") or row.get("speaker") or row.get("source") or f"{folder}{row['file'][:2]}" for folder, row in rows]
+    fake = [row.get("label_video") == "fake" for _, row in rows]
+    who = [row.get("generator") or row.get("speaker") or row.get("group") or row["file"][:2] for _, row in rows]
+    paths = [(name,) if each else (folder, name) for each, name, (folder, _) in zip(fake, who, rows, strict=True)]
 
     def records() -> Iterator[Record]:
-        for index in fake_and_genuine(fake, names):
+        for index in fake_and_genuine(fake, paths):
             folder, row = rows[index]
             clip = stores[folder].clip(row)
             sound = clip.sound if clip.sound is not None else np.zeros(0, np.float32)

@@ -125,10 +125,18 @@ def test_a_small_budget_is_kept_and_every_generator_gives(tmp_path, cache, voice
 
 
 def test_turns_go_round():
-    names = ["a"] * 5 + ["b"] * 2 + ["c"]
-    assert Counter(names[i] for i in in_turns(names)[:3]) == {"a": 1, "b": 1, "c": 1}
-    assert Counter(names[i] for i in in_turns(names)[:5]) == {"a": 2, "b": 2, "c": 1}
+    names = [("a",)] * 5 + [("b",)] * 2 + [("c",)]
+    assert Counter(names[i] for i in in_turns(names)[:3]) == {("a",): 1, ("b",): 1, ("c",): 1}
+    assert Counter(names[i] for i in in_turns(names)[:5]) == {("a",): 2, ("b",): 2, ("c",): 1}
     assert sorted(in_turns(names)) == list(range(8))
+    assert in_turns([]) == []
+
+
+def test_many_people_of_one_folder_do_not_crowd_out_another():
+    people = [("stills", f"p{n}") for n in range(40)] + [("talk", f"t{n // 10}") for n in range(30)]
+    first = [people[i] for i in in_turns(people)[:20]]
+    assert Counter(folder for folder, _ in first) == {"stills": 10, "talk": 10}
+    assert sorted(Counter(person for folder, person in first if folder == "talk").values()) == [3, 3, 4]
 
 
 def test_another_file_is_one_clear_line(tmp_path):
