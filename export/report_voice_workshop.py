@@ -11,9 +11,8 @@ import torch
 from export.data.sound import cut
 from export.data.voice_workshop import splice
 from export.data.voices import Copies, Voices
-from export.nets.voice import VoiceNet
-from export.train_voice import WINDOW
-from export.training import auc, best_of, matched_auc
+from export.train_voice import WINDOW, blended
+from export.training import auc, matched_auc
 from export.voice_measures import families, groups, looks_of, scores
 from monitor.speech.features import fixed_rms, log_spectrum
 
@@ -74,8 +73,7 @@ def without_family(voices: Voices, family: str) -> Voices:
 
 def on_left_out(voices: Voices, family: str, checkpoint: Path) -> dict[str, Any]:
     """What a net that never heard `family` makes of all its clips, beside held genuine ones; kept beside the run for the next card."""
-    net, table = VoiceNet(), families()
-    record = best_of(checkpoint, net)
+    (net, record), table = blended(checkpoint), families()
     rng = np.random.default_rng(0)
     fakes = [row for row in [*voices.train, *voices.held] if table.get(row["generator"]) == family]
     real = [row for row in voices.held if row["label"] == "real"]

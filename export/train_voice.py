@@ -2,8 +2,9 @@
 
 import argparse
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from export.data.pool import Row, cache_folder, even_shares, pool_folder
 from export.data.sound import cut
 from export.data.talk import load_talk
 from export.data.voice_pack import Bytes, Channel, Distort, SpectrumPack, frames_of
-from export.data.voices import Copies, Voices, load_copies, load_spectra, load_voices
+from export.data.voices import Voices, load_copies, load_spectra, load_voices
 from export.nets.voice import AROUND, VoiceNet
 from export.training import Average, Budget, Run, auc, backward, best_of, fast_on_cpu, learning_rate, prepare
 from monitor.speech.features import fixed_rms, log_spectrum
@@ -23,6 +24,8 @@ Floats = NDArray[np.float32]
 BATCH_FAKES, BATCH_PAIRS, BATCH_SPLICES = 8, 8, 4  # fakes with as many genuine clips; original and copy; genuine with a forged stretch
 PEAK_RATE = 1.5e-3
 SMOOTHING = 0.05
+FIRST_SHARE = 0.4  # of the minutes, without the copies
+FIRST_BLEND = 0.25  # of the weights, from that stage
 WINDOW = 38_400  # 2.4 s
 LENGTHS, LENGTH_SHARES = (120, 160, 240), (0.65, 0.2, 0.15)  # frames of 10 ms: short ones cost half and teach as much
 ALARMS_ALLOWED = 0.08  # share of genuine talk that may score above 95 % of the held genuine clips before a state loses marks
@@ -36,14 +39,13 @@ def main() -> None:
     parser.add_argument("--run", default="voice", help="name of the run, for a second one beside it")
     parser.add_argument("--fresh", action="store_true", help="forget an unfinished run")
     parser.add_argument("--export-only", action="store_true", help="judge and export the best state so far")
-    parser.add_argument("--start", help="name of another run whose best net a fresh run starts from")
     parser.add_argument("--without", default="", help="a family of data/voice_families.csv to leave out and then to judge; exports nothing")
     options = parser.parse_args()
     pool = pool_folder(options.pool)
     torch.set_num_threads(1)
     checkpoint = cache_folder("runs") / f"{options.run}{options.without and '_without_' + options.without.replace(' ', '_')}.pt"
     if options.fresh:
-        for path in (checkpoint, checkpoint.with_suffix(".start")):
+        for path in (checkpoint, first_stage(checkpoint)):
             path.unlink(missing_ok=True)
     voices = load_voices(pool)
     copies = load_copies(pool, voices)
@@ -51,8 +53,9 @@ def main() -> None:
 
     if not options.export_only:
         kept = report_voice_workshop.without_family(voices, options.without)
-        data = Data(kept, copies, load_spectra(voices, copies), genuine_talk(pool))
-        train(data, checkpoint, options)
+        data = Data(kept, copies.train, load_spectra(voices, copies), genuine_talk(pool))
+        train(replace(data, copies=[]), first_stage(checkpoint), FIRST_SHARE * options.minutes, options.seed)
+        train(data, checkpoint, (1 - FIRST_SHARE) * options.minutes, options.seed)
     if options.without:
         print(report_voice_workshop.on_left_out(voices, options.without, checkpoint))
     else:
@@ -61,10 +64,12 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """All that a run looks at. `talk`: log spectra [clips, 240, 256] of genuine people who are in no other part."""
+    """All that a run looks at. A row of `copies` has `original`, a genuine row of the training side; `talk`: log spectra
+    [clips, 240, 256] of genuine people who are in no other part.
+    """
 
     voices: Voices
-    copies: Copies
+    copies: list[Row]
     spectra: SpectrumPack
     talk: Floats
 
@@ -97,7 +102,7 @@ class Draw:
         self._of_source: dict[str, list[Row]] = defaultdict(list)
         for row in self._real:
             self._of_source[row["source"]].append(row)
-        self._copies = data.copies.train
+        self._copies = data.copies
         self._copy_share = even_shares([row["source"] for row in self._copies])
 
     def batch(self) -> Batch:
@@ -106,20 +111,20 @@ class Draw:
         fakes = [self._fake[i] for i in rng.choice(len(self._fake), BATCH_FAKES, p=self._fake_share)]
         clips = [self._alone(row, frames) for row in fakes]
         clips += [self._alone(self._partner(fake), frames) for fake in fakes]
-        pairs = [self._pair(frames) for _ in range(BATCH_PAIRS + BATCH_SPLICES)]
-        forged = np.zeros((len(clips) + BATCH_SPLICES + 2 * BATCH_PAIRS, frames), np.float32)
-        forged[:BATCH_FAKES] = forged[-BATCH_PAIRS:] = 1
-        for original, copy, channel in pairs[BATCH_PAIRS:]:
+        beside, spliced = ([self._pair(frames) for _ in range(count if self._copies else 0)] for count in (BATCH_PAIRS, BATCH_SPLICES))
+        forged = np.zeros((len(clips) + len(spliced) + 2 * len(beside), frames), np.float32)
+        forged[:BATCH_FAKES] = forged[len(forged) - len(beside) :] = 1
+        for original, copy, channel in spliced:
             length = int(rng.integers(frames // 3, frames))
             start = int(rng.integers(0, frames - length + 1))
             forged[len(clips), start : start + length] = 1
             clips.append(self._distort.through(np.where(forged[len(clips), :, None] > 0, copy, original), channel))
-        clips += [self._distort.through(original, channel) for original, _, channel in pairs[:BATCH_PAIRS]]
-        clips += [self._distort.through(copy, channel) for _, copy, channel in pairs[:BATCH_PAIRS]]
+        clips += [self._distort.through(original, channel) for original, _, channel in beside]
+        clips += [self._distort.through(copy, channel) for _, copy, channel in beside]
         places = rng.integers(0, 2**31, len(clips))
-        places[-BATCH_PAIRS:] = places[-2 * BATCH_PAIRS : -BATCH_PAIRS]
+        places[len(clips) - len(beside) :] = places[len(clips) - 2 * len(beside) : len(clips) - len(beside)]
         spectrum = np.stack([masked(clip, np.random.default_rng(int(place))) for clip, place in zip(clips, places, strict=True)])
-        return Batch(torch.from_numpy(spectrum), torch.from_numpy(forged.max(1)), torch.from_numpy(forged), BATCH_PAIRS)
+        return Batch(torch.from_numpy(spectrum), torch.from_numpy(forged.max(1)), torch.from_numpy(forged), len(beside))
 
     def _partner(self, fake: Row) -> Row:
         near = self._of_source.get(fake["source"])
@@ -201,24 +206,46 @@ def loss_of(logit: torch.Tensor, local: torch.Tensor, batch: Batch) -> torch.Ten
     share = nn.functional.interpolate(batch.forged[:, None], size=local.shape[1], mode="area")
     share = nn.functional.avg_pool1d(share, AROUND, 1, AROUND // 2, count_include_pad=False)[:, 0]
     steps = cross_entropy(local, share * (1 - SMOOTHING) + SMOOTHING / 2)
+    if not batch.pairs:
+        return single + 0.3 * steps
     originals, copies = logit[-2 * batch.pairs : -batch.pairs], logit[-batch.pairs :]
     return single + 0.3 * steps + 0.5 * nn.functional.softplus(originals - copies).mean()
 
 
-def train(data: Data, checkpoint: Path, options: argparse.Namespace) -> None:
-    """`options`: minutes, seed, start; a run that `checkpoint` holds already is resumed."""
-    rng, net = prepare(options.seed), VoiceNet()
-    if options.start and not checkpoint.is_file():
-        best_of(checkpoint.with_name(f"{options.start}.pt"), net)
-        checkpoint.with_suffix(".start").write_text(options.start)
+def first_stage(checkpoint: Path) -> Path:
+    """The run on recordings and generated speech alone that the run in `checkpoint` begins with."""
+    return checkpoint.with_name(f"{checkpoint.stem}_first.pt")
+
+
+def blended(checkpoint: Path) -> tuple[VoiceNet, dict[str, Any]]:
+    """(net, record of the run): the best state with copies, moved a quarter of the way back to the one without (arXiv 2109.01903).
+
+    Copies teach vocoders and make the net doubt phones and webcams; between the two lies a net that is better than both.
+    """
+    net, first = VoiceNet(), VoiceNet()
+    record = best_of(checkpoint, net)
+    best_of(first_stage(checkpoint), first)
+    before = first.state_dict()
+    with torch.no_grad():
+        for name, mine in net.state_dict().items():
+            if mine.dtype.is_floating_point:
+                mine.lerp_(before[name], FIRST_BLEND)
+    return net, record
+
+
+def train(data: Data, checkpoint: Path, minutes: float, seed: int) -> None:
+    """Begins with the best net of the first stage where there is one; resumes what `checkpoint` holds."""
+    rng, net = prepare(seed), VoiceNet()
+    if first_stage(checkpoint).is_file() and not checkpoint.is_file():
+        best_of(first_stage(checkpoint), net)
     net = fast_on_cpu(net)
     average = Average(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=0.02)
     run = Run({"net": net, "average": average.net, "optimiser": optimiser}, checkpoint)
     if run.step:
-        rng = np.random.default_rng([options.seed, run.step])
+        rng = np.random.default_rng([seed, run.step])
     features, held = held_features(data.voices)
-    draw, budget = Draw(data, rng), Budget(options.minutes, run.spent_s, run.step)
+    draw, budget = Draw(data, rng), Budget(minutes, run.spent_s, run.step)
     loss_now, judged_s = 1.0, budget.spent_s
     for step in budget:
         for group in optimiser.param_groups:

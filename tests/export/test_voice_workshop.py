@@ -1,5 +1,6 @@
 """The voice workshop's copies and splices are what their labels say, and the packed spectra are those of the sound."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from export.data.voice_pack import STEP, Distort, SpectrumPack, frames_of, to_by
 from export.data.voice_workshop import copy_of, plan_copies, splice, write_copies  # noqa: E402
 from export.data.voice_workshop_neural import NETS, copier  # noqa: E402
 from export.data.voice_workshop_signal import KINDS, excitation, pitch_hz, stft  # noqa: E402
-from export.data.voices import Copies, Voices, split_voices  # noqa: E402
+from export.data.voices import Voices, split_voices  # noqa: E402
+from export.nets.voice import VoiceNet  # noqa: E402
 from export.report_voice_workshop import without_family  # noqa: E402
-from export.train_voice import Data, Draw, loss_of  # noqa: E402
+from export.train_voice import Data, Draw, blended, first_stage, loss_of  # noqa: E402
+from export.training import Budget, Run  # noqa: E402
 from export.voice_measures import families  # noqa: E402
 from monitor.speech.features import fixed_rms, log_spectrum  # noqa: E402
 
@@ -168,9 +171,8 @@ def tiny_data(folder: Path) -> Data:
     SpectrumPack.write(folder / "all.u8", ((f"{v}:{file}", found) for file, found in spectra.items() for v in ("plain", "worn", "rough")))
     SoundStore.write(folder / "some.i16", [("some", speech())])
     unused = SoundStore(folder / "some.i16")
-    return Data(
-        Voices(train, [], unused, unused), Copies(copies, [], {}), SpectrumPack([folder / "all.u8"]), np.zeros((0, 240, 256), np.float32)
-    )
+    pack = SpectrumPack([folder / "all.u8"])
+    return Data(Voices(train, [], unused, unused), copies, pack, np.zeros((0, 240, 256), np.float32))
 
 
 def test_a_copy_passes_the_same_channel_as_the_original_beside_it(tmp_path: Path):
@@ -199,3 +201,21 @@ def test_the_loss_wants_copies_above_originals_and_forged_steps_found(tmp_path: 
     better[-batch.pairs :] += 0.5
     worse[-2 * batch.pairs : -batch.pairs] += 0.5
     assert loss_of(better, 0 * share, batch) < loss_of(worse, 0 * share, batch)
+
+
+def test_without_copies_there_are_no_pairs(tmp_path: Path):
+    batch = Draw(replace(tiny_data(tmp_path), copies=[]), np.random.default_rng(0)).batch()
+    assert batch.pairs == 0
+    assert len(batch.spectrum) == 16
+    assert batch.forged.mean(1).tolist() == batch.label.tolist() == [1.0] * 8 + [0.0] * 8
+    assert torch.isfinite(loss_of(torch.zeros(16), torch.zeros(16, 8), batch))
+
+
+def test_the_exported_net_lies_between_the_two_stages(tmp_path: Path):
+    torch.manual_seed(0)
+    before, after, path = VoiceNet(), VoiceNet(), tmp_path / "voice.pt"
+    for net, where in ((before, first_stage(path)), (after, path)):
+        Run({"average": net}, where).keep(Budget(1.0), 0.5, "test")
+    mine = blended(path)[0].state_dict()["head.1.weight"]
+    wanted = 0.75 * after.state_dict()["head.1.weight"] + 0.25 * before.state_dict()["head.1.weight"]
+    assert torch.allclose(mine, wanted, atol=1e-6)
