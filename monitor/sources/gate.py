@@ -10,14 +10,15 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 from urllib.parse import quote
 
 from monitor.config import Ingest
 from monitor.errors import SourceError
 from monitor.sources.address import Pinned
 
-READ_BYTES = 1 << 16
-GOODBYE_S = 1.0  # a peer that does not close its side is left after this
+LOOPBACK = "127.0.0.1"
+GOODBYE_S = 1.0  # FFmpeg may take this long to take its leave of the server
 MOST_HEAD_BYTES = 8192
 _ANSWER = re.compile(rb"RTSP/1\.0 (\d{3})( [ -\xff]*)?")
 _REQUEST = re.compile(rb"(OPTIONS|GET_PARAMETER|SET_PARAMETER) [!-~]+ RTSP/1\.0")
@@ -105,77 +106,123 @@ class Answers:
 
 
 class Gate:
-    """`url` is what FFmpeg opens, credentials included; `trouble` says why the gate shut by itself, if it did."""
+    """`url` is what FFmpeg opens, credentials included."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, outside: "_Side") -> None:
         self.url = url
-        self.trouble: SourceError | None = None
+        self._outside = outside
+
+    @property
+    def trouble(self) -> SourceError | None:
+        """Why the gate shut by itself, if it did."""
+        return self._outside.trouble
 
 
 @asynccontextmanager
 async def gate_to(pinned: Pinned, name: str, ingest: Ingest, tls: ssl.SSLContext | None) -> AsyncIterator[Gate]:
     """Connects within `ingest.open_timeout_s`, then waits for FFmpeg. Raises OSError (also TimeoutError, ssl.SSLError) when it cannot."""
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(ingest.open_timeout_s):
-        address, outside = await _connect(pinned, tls)
-    answers = Answers(name, address, ingest)
-    accepted: asyncio.Queue[_Connection] = asyncio.Queue()
-    server = await asyncio.start_server(lambda *inside: accepted.put_nowait(inside), "127.0.0.1", 0)
-    login = "" if pinned.user is None else f"{quote(pinned.user, safe='')}:{quote(pinned.password or '', safe='')}@"
-    gate = Gate(f"rtsp://{login}127.0.0.1:{server.sockets[0].getsockname()[1]}{pinned.target}")
-    relaying = asyncio.create_task(_relay(gate, server, accepted, outside, answers))
+        outside, address = await _connect(pinned, tls)
+    inside = _Side()
+    inside.other, outside.other = outside, inside
+    outside.passed = Answers(name, address, ingest).passed
+    visitors = iter([inside])
     try:
-        yield gate
+        server = await loop.create_server(lambda: next(visitors, None) or _TurnedAway(), LOOPBACK, 0)
+        login = "" if pinned.user is None else f"{quote(pinned.user, safe='')}:{quote(pinned.password or '', safe='')}@"
+        try:
+            yield Gate(f"rtsp://{login}{LOOPBACK}:{server.sockets[0].getsockname()[1]}{pinned.target}", outside)
+        finally:
+            server.close()
+            await inside.left(GOODBYE_S)
     finally:
-        relaying.cancel()
-        with suppress(asyncio.CancelledError):
-            await relaying
-        server.close()
+        outside.abort()
+        inside.abort()
+        await asyncio.sleep(0)  # for the transports to close
 
 
-_Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def _connect(pinned: Pinned, tls: ssl.SSLContext | None) -> tuple[str, _Connection]:
+async def _connect(pinned: Pinned, tls: ssl.SSLContext | None) -> tuple["_Side", str]:
     """To the first pinned address that answers."""
     failure: OSError = ConnectionError()
+    name = pinned.host if tls else None
     for address in pinned.addresses:
+        side = _Side()
         try:
-            return address, await asyncio.open_connection(
-                address, pinned.port, ssl=tls, server_hostname=pinned.host if tls else None, limit=READ_BYTES
-            )
+            await asyncio.get_running_loop().create_connection(lambda side=side: side, address, pinned.port, ssl=tls, server_hostname=name)
         except OSError as error:
             failure = error
+        else:
+            return side, address
     raise failure
 
 
-async def _relay(
-    gate: Gate, server: asyncio.Server, accepted: "asyncio.Queue[_Connection]", outside: _Connection, answers: Answers
-) -> None:
-    """Between the first who comes to the gate and the server, until either leaves."""
-    writers = [outside[1]]
-    try:
-        inside = await accepted.get()
-        server.close()
-        writers.append(inside[1])
-        pumps = (_pump(inside[0], outside[1], bytes), _pump(outside[0], inside[1], answers.passed))
-        tasks = [asyncio.ensure_future(pump) for pump in pumps]
+class _Side(asyncio.Protocol):
+    """One end of the relay: what comes in here goes out at the other. Nothing is read before both are there."""
+
+    def __init__(self) -> None:
+        self.other: _Side | None = None
+        self.passed: Callable[[bytes], bytes] = bytes
+        self.trouble: SourceError | None = None
+        self._transport: asyncio.Transport | None = None
+        self._gone = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if self.other is None:
+            self._transport.pause_reading()
+        else:
+            self.other.go_on()
+
+    def data_received(self, data: bytes) -> None:
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            for result in await asyncio.gather(*tasks, return_exceptions=True):
-                gate.trouble = result if isinstance(result, SourceError) else gate.trouble
-    finally:
-        for writer in writers:
-            writer.close()
-        for writer in writers:
-            with suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), GOODBYE_S)
+            through = self.passed(data)
+        except SourceError as error:
+            self.trouble = error
+            self.close()
+        else:
+            if self.other is not None:
+                self.other.send(through)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set()
+        self.close()
+
+    def pause_writing(self) -> None:
+        if self.other is not None and self.other._transport is not None:
+            self.other._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            self.other.go_on()
+
+    def send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def go_on(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Both ends, after what is underway."""
+        for side in (self, self.other):
+            if side is not None and side._transport is not None:
+                side._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def left(self, within_s: float) -> None:
+        """Until this end is gone, if it ever was there."""
+        if self._transport is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), within_s)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: Callable[[bytes], bytes]) -> None:
-    with suppress(OSError):
-        while data := await reader.read(READ_BYTES):
-            writer.write(passed(data))
-            await writer.drain()
+class _TurnedAway(asyncio.Protocol):
+    """For whoever comes to the gate after FFmpeg."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()

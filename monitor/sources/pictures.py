@@ -19,6 +19,7 @@ def upright_rgb(frame: av.VideoFrame, pixel_aspect: Fraction | None = None) -> N
         width *= float(pixel_aspect)
     scale = min(1.0, LONG_SIDE_PX / max(width, height))
     target = (max(2, round(width * scale)), max(2, round(height * scale)))
-    rgb = np.asarray(frame.reformat(width=target[0], height=target[1], format="rgb24").to_ndarray(), np.uint8)
+    converted = frame.reformat(width=target[0], height=target[1], format="rgb24", threads=1)  # PyAV's default: one per core, twice as dear
+    rgb = np.asarray(converted.to_ndarray(), np.uint8)
     quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(rgb, quarter_turns)) if quarter_turns else rgb

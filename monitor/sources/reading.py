@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,7 +10,7 @@ from contextlib import closing
 from monitor.channel import Channel
 from monitor.media import MediaInfo, MediaItem
 
-CLOSE_PATIENCE_S = 2.0  # a cancelled source waits this long for the read in progress; the thread then ends by its read timeout
+CLOSE_PATIENCE_S = 1.0  # a cancelled source waits this long for the read in progress; the thread then ends by its read timeout
 MOST_UNDERWAY = 64  # batches that a live source hands over before it waits for the event loop
 
 Batches = Generator[list[MediaItem], None, None]
@@ -35,28 +36,33 @@ async def deliver_live(batches: Batches, out: Channel[MediaItem]) -> None:
     """Like `deliver`, without waiting: the thread goes on reading while the loop is busy, so that nothing is lost before FFmpeg has it."""
     loop = asyncio.get_running_loop()
     worker = ThreadPoolExecutor(1, thread_name_prefix="container")
-    underway = threading.Semaphore(MOST_UNDERWAY)
+    room = threading.Semaphore(MOST_UNDERWAY)
     stopped = threading.Event()
+    underway: deque[list[MediaItem]] = deque()
 
-    def take(batch: list[MediaItem]) -> None:
-        underway.release()
-        for item in batch:
-            out.put_nowait(item)
+    def take() -> None:
+        while underway:
+            for item in underway.popleft():
+                out.put_nowait(item)
+            room.release()
 
     def read() -> None:
         with closing(batches):
             for batch in batches:
-                underway.acquire()
+                room.acquire()
                 if stopped.is_set():
                     return
-                loop.call_soon_threadsafe(take, batch)
+                underway.append(batch)
+                if len(underway) == 1:  # else the loop has been told and is not there yet
+                    loop.call_soon_threadsafe(take)
 
     reading = loop.run_in_executor(worker, read)
+    reading.add_done_callback(lambda done: done.cancelled() or done.exception())  # when cancelled, nobody else asks for it
     try:
         await asyncio.shield(reading)
     finally:
         stopped.set()
-        underway.release()
+        room.release()
         await _ended(worker, lambda: None)
 
 
