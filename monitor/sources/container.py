@@ -13,7 +13,7 @@ from monitor.config import Ingest, Stream
 from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
 from monitor.sources.demux import Tracks, read_file
-from monitor.sources.opening import explain_file, open_file
+from monitor.sources.opening import explain_file, open_file, real_path
 from monitor.sources.reading import Batches, deliver
 
 logger = logging.getLogger("monitor.sources")
@@ -31,7 +31,7 @@ class ContainerSource:
         self._live = live
         self._paced = realtime or live
         self._loop = loop
-        self._root = root and root.resolve()
+        self._root = root
 
     async def run(self, out: Channel[MediaItem]) -> None:
         """See `Source.run`. No SourceError is retryable: a file that cannot be played stays so."""
@@ -72,9 +72,7 @@ class ContainerSource:
             logger.warning("skipped: %s", error)
 
     def _play_once(self, path: str) -> Iterator[list[MediaItem]]:
-        real = os.path.realpath(path)
-        if self._root is not None and not Path(real).is_relative_to(self._root):
-            raise SourceError(f"{path}: lies outside of ingest.file_root; move it there, or change that")
+        real = real_path(path, self._root)
         try:
             with open_file(real, path) as container:
                 tracks = Tracks(container, low_delay=self._live)

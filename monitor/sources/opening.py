@@ -4,6 +4,7 @@ import os
 import re
 import ssl
 import time
+from pathlib import Path
 from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
@@ -53,6 +54,14 @@ def safe_name(url: str) -> str:
     except ValueError:
         return f"{url.split(':', 1)[0]}://…"
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
+
+
+def real_path(path: str, root: Path | None) -> str:
+    """With all links followed. Raises SourceError when it lies outside of `root`, if there is one."""
+    real = os.path.realpath(path)
+    if root is not None and not Path(real).is_relative_to(root.resolve()):
+        raise SourceError(f"{path}: lies outside of ingest.file_root; move it there, or change that")
+    return real
 
 
 def open_file(path: str, shown: str, timeouts_s: tuple[float, float] = (10.0, 10.0)) -> InputContainer:

@@ -14,7 +14,7 @@ from monitor.config import Ingest, Stream
 from monitor.errors import SourceError
 from monitor.media import MediaItem, VideoFrame
 from monitor.sources.demux import read_live
-from monitor.sources.opening import explain_live, open_live
+from monitor.sources.opening import explain_live, open_live, real_path
 from monitor.sources.reading import Batches, deliver_live
 from monitor.sources.rtp_ports import LOOPBACK, TrackPorts
 from monitor.sources.sdp import read_sdp, sdp_on_loopback
@@ -76,7 +76,8 @@ class RtpSource:
         if isinstance(self._sdp, str):
             return self._sdp
         try:
-            return self._sdp.read_bytes()[: self._ingest.max_sdp_bytes + 1].decode()
+            with open(real_path(str(self._sdp), self._ingest.file_root), "rb") as file:
+                return file.read(self._ingest.max_sdp_bytes + 1).decode()
         except OSError as error:
             raise SourceError(f"{self._sdp}: cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
