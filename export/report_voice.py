@@ -114,7 +114,8 @@ def on_devset(net: torch.nn.Module, pool: Path) -> dict[str, Any]:
     threshold = float(np.quantile(logits[~fake], 0.95))
     generators = sorted({row["generator"] for row in rows if row["label_audio"] == "fake"})
     return {
-        "measured_on": f"{(~fake).sum()} genuine, {fake.sum()} generated clips from the wild (mean of windows of 2.4 s), never trained on; one of the numbers that chose how far back the weights went, of four",
+        "measured_on": f"{(~fake).sum()} genuine, {fake.sum()} generated clips from the wild (mean of windows of 2.4 s), never "
+        "trained on; one of the numbers that chose how far back the weights went, of four",
         "auc": round(auc(logits[~fake], logits[fake]), 3),
         "auc_matched": round(matched, 3),
         "matched_fakes": twins,

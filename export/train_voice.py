@@ -1,8 +1,7 @@
 """Train, judge and export the voice net: python -m export.train_voice [--minutes 60] [--pool DIR] [--export-only] [--without FAMILY]."""
 
 import argparse
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from export.data.pool import Row, cache_folder, even_shares, pool_folder
+from export.data.pool import Row, cache_folder, pool_folder
 from export.data.sound import cut
 from export.data.talk import load_talk
-from export.data.voice_pack import Bytes, Channel, Distort, SpectrumPack, frames_of
+from export.data.voice_batches import Batch, Data, Draw
 from export.data.voices import Voices, load_copies, load_spectra, load_voices
 from export.nets.voice import AROUND, VoiceNet
 from export.training import Average, Budget, Run, auc, backward, best_of, fast_on_cpu, learning_rate, prepare
 from monitor.speech.features import fixed_rms, log_spectrum
 
 Floats = NDArray[np.float32]
-BATCH_FAKES, BATCH_PAIRS, BATCH_SPLICES = 8, 8, 4  # fakes with as many genuine clips; original and copy; genuine with a forged stretch
 PEAK_RATE = 1.5e-3
 SMOOTHING = 0.05
 FIRST_SHARE = 0.4  # of the minutes, without the copies
 FIRST_BLEND = 0.25  # of the weights, from that stage
 WINDOW = 38_400  # 2.4 s
-LENGTHS, LENGTH_SHARES = (120, 160, 240), (0.65, 0.2, 0.15)  # frames of 10 ms: short ones cost half and teach as much
 ALARMS_ALLOWED = 0.08  # share of genuine talk that may score above 95 % of the held genuine clips before a state loses marks
 
 
@@ -60,102 +57,6 @@ def main() -> None:
         print(report_voice_workshop.on_left_out(voices, options.without, checkpoint))
     else:
         report_voice.export_best(voices, copies, pool, checkpoint)
-
-
-@dataclass(frozen=True)
-class Data:
-    """All that a run looks at. A row of `copies` has `original`, a genuine row of the training side; `talk`: log spectra
-    [clips, 240, 256] of genuine people who are in no other part.
-    """
-
-    voices: Voices
-    copies: list[Row]
-    spectra: SpectrumPack
-    talk: Floats
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`spectrum` [n, frames, 256], `label` [n] and `forged` [n, frames], 1 where a frame is generated. The last 2 × `pairs` clips are
-    genuine ones and then, in the same order, their copies.
-    """
-
-    spectrum: torch.Tensor
-    label: torch.Tensor
-    forged: torch.Tensor
-    pairs: int
-
-
-class Draw:
-    """Endless batches. Every other genuine clip is from the source of a forged one: a source tells nothing.
-
-    A copy passes the same codec, roughening, filter and noise as the original beside it, and is cut at the same place. Where copies
-    begin and end within a clip (splices), the frames of original and copy are joined before filter and noise.
-    """
-
-    def __init__(self, data: Data, rng: np.random.Generator) -> None:
-        self._spectra, self._rng, self._distort = data.spectra, rng, Distort(rng)
-        self._real = [row for row in data.voices.train if row["label"] == "real"]
-        self._fake = [row for row in data.voices.train if row["label"] == "fake"]
-        self._real_share = even_shares([row["source"] for row in self._real])
-        self._fake_share = even_shares([row["generator"] for row in self._fake])
-        self._of_source: dict[str, list[Row]] = defaultdict(list)
-        for row in self._real:
-            self._of_source[row["source"]].append(row)
-        self._copies = data.copies
-        self._copy_share = even_shares([row["source"] for row in self._copies])
-
-    def batch(self) -> Batch:
-        rng = self._rng
-        frames = int(rng.choice(LENGTHS, p=LENGTH_SHARES))
-        fakes = [self._fake[i] for i in rng.choice(len(self._fake), BATCH_FAKES, p=self._fake_share)]
-        clips = [self._alone(row, frames) for row in fakes]
-        clips += [self._alone(self._partner(fake), frames) for fake in fakes]
-        beside, spliced = ([self._pair(frames) for _ in range(count if self._copies else 0)] for count in (BATCH_PAIRS, BATCH_SPLICES))
-        forged = np.zeros((len(clips) + len(spliced) + 2 * len(beside), frames), np.float32)
-        forged[:BATCH_FAKES] = forged[len(forged) - len(beside) :] = 1
-        for original, copy, channel in spliced:
-            length = int(rng.integers(frames // 3, frames))
-            start = int(rng.integers(0, frames - length + 1))
-            forged[len(clips), start : start + length] = 1
-            clips.append(self._distort.through(np.where(forged[len(clips), :, None] > 0, copy, original), channel))
-        clips += [self._distort.through(original, channel) for original, _, channel in beside]
-        clips += [self._distort.through(copy, channel) for _, copy, channel in beside]
-        places = rng.integers(0, 2**31, len(clips))
-        places[len(clips) - len(beside) :] = places[len(clips) - 2 * len(beside) : len(clips) - len(beside)]
-        spectrum = np.stack([masked(clip, np.random.default_rng(int(place))) for clip, place in zip(clips, places, strict=True)])
-        return Batch(torch.from_numpy(spectrum), torch.from_numpy(forged.max(1)), torch.from_numpy(forged), len(beside))
-
-    def _partner(self, fake: Row) -> Row:
-        near = self._of_source.get(fake["source"])
-        if near and self._rng.random() < 0.5:
-            return near[int(self._rng.integers(len(near)))]
-        return self._real[int(self._rng.choice(len(self._real), p=self._real_share))]
-
-    def _alone(self, row: Row, frames: int) -> Floats:
-        rng = self._rng
-        clip = self._spectra.get(f"{rng.choice(['plain', 'worn', 'rough'])}:{row['file']}")
-        return self._distort.through(frames_of(clip, frames, float(rng.random())), self._distort.channel())
-
-    def _pair(self, frames: int) -> tuple[Bytes, Bytes, Channel]:
-        """The same frames of a genuine clip and of a copy of it, and the channel that both are to pass."""
-        rng = self._rng
-        copy = self._copies[int(rng.choice(len(self._copies), p=self._copy_share))]
-        variant, place = str(rng.choice(["worn", "rough"])), float(rng.random())
-        original, made = (frames_of(self._spectra.get(f"{variant}:{file}"), frames, place) for file in (copy["original"], copy["file"]))
-        return original, made, self._distort.channel()
-
-
-def masked(spectrum: Floats, rng: np.random.Generator) -> Floats:
-    """SpecAugment: up to two bands and one stretch of time are replaced by the mean."""
-    mean = spectrum.mean()
-    for _ in range(int(rng.integers(0, 3))):
-        low, width = int(rng.integers(0, 240)), int(rng.integers(4, 36))
-        spectrum[:, low : low + width] = mean
-    if rng.random() < 0.4:
-        start = int(rng.integers(0, len(spectrum) - 10))
-        spectrum[start : start + int(rng.integers(5, 40))] = mean
-    return spectrum
 
 
 def held_features(voices: Voices) -> tuple[Floats, list[Row]]:

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (pip install
 pytest.importorskip("scipy", reason="scipy is not installed (pip install -e .[export])")
 
 from export.data.pool import PoolError, SoundStore, pool_folder, read_table  # noqa: E402
+from export.data.voice_batches import Data, Draw  # noqa: E402
 from export.data.voice_pack import STEP, Distort, SpectrumPack, frames_of, to_bytes  # noqa: E402
 from export.data.voice_workshop import copy_of, plan_copies, splice, write_copies  # noqa: E402
 from export.data.voice_workshop_neural import NETS, copier  # noqa: E402
@@ -17,7 +18,7 @@ from export.data.voice_workshop_signal import KINDS, excitation, pitch_hz, stft 
 from export.data.voices import Voices, split_voices  # noqa: E402
 from export.nets.voice import VoiceNet  # noqa: E402
 from export.report_voice_workshop import without_family  # noqa: E402
-from export.train_voice import Data, Draw, blended, first_stage, loss_of  # noqa: E402
+from export.train_voice import blended, first_stage, loss_of  # noqa: E402
 from export.training import Budget, Run  # noqa: E402
 from export.voice_measures import families  # noqa: E402
 from monitor.speech.features import fixed_rms, log_spectrum  # noqa: E402
