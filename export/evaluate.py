@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
             write_page(told, options.out, options.images)
 
     try:
-        judged = evaluate(task, clips, keep)
+        judged = evaluate(task, clips, keep, options.jobs)
     except MonitorError as error:
         raise SystemExit(str(error)) from None
     if options.out is None:
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=Path, default=Path("exported_models"), help="folder of the models (default exported_models)")
     parser.add_argument("--sections", default=",".join(SECTIONS), help=f"beside the overview; any of {','.join(SECTIONS)}, or none")
     parser.add_argument("--quick", action="store_true", help="small subsets and wide intervals: a first look in two minutes")
+    parser.add_argument("--jobs", type=int, default=1, help="sections measured at the same time (default 1; each takes a core)")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--calls", type=Path, help="made calls (default: where export.data.made_calls puts them)")
     parser.add_argument("--out", "--markdown", type=Path, help="write the report there instead of to the terminal")

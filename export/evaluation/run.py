@@ -3,8 +3,10 @@
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,6 +26,7 @@ from export.evaluation.nuisances import nuisances
 from export.evaluation.overview import conditions, genuine_talk, overview
 from export.evaluation.robustness import LEVELS, robustness
 
+BY_LENGTH = ("robustness", "nuisances", "conditions", "calls", "folds", "talk", "maps")
 SECTIONS = ("conditions", "robustness", "nuisances", "calls", "talk", "maps", "folds")
 Told = dict[str, Any]
 logger = logging.getLogger("export.evaluation")
@@ -45,7 +48,7 @@ class Sizes:
     pairs: int
 
 
-FULL = Sizes(200, 60, 20, 40, LEVELS, 50, 24, 30.0, 300.0, 400)
+FULL = Sizes(200, 50, 18, 40, LEVELS, 40, 24, 30.0, 300.0, 400)
 QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 12.0, 36.0, 60)
 
 
@@ -61,11 +64,48 @@ class Task:
     calls: Path | None = None
 
 
-def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None] = lambda numbers: None) -> Judged:
+def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None] = lambda numbers: None, jobs: int = 1) -> Judged:
     """Judge and count; `keep` gets all numbers so far (NaN as None) after every section. Returns what was judged. Raises ModelError."""
-    started, sizes = monotonic(), task.sizes
+    started = monotonic()
     with Product(task.models) as product:
         judged = with_looks(product, product.judge_all(clips, f"scanning {task.name}"))
+        numbers: Told = {
+            "folder": task.name,
+            "models": {model.name: model.sha256 for model in product.engine.models},
+            "thresholds": {m: product.policies.of(m).threshold for m in ("audio", "video", "sync")},
+            "overview": overview(judged, task.sizes.draws),
+            "cards": _cards(task.models),
+            "skipped": {},
+            "seconds": {"overview": monotonic() - started, "all": monotonic() - started},
+        }
+    keep(plain(numbers))
+    for name, told, why, seconds in _sections(task, clips, judged, jobs):
+        numbers["seconds"] |= {name: seconds, "all": monotonic() - started}
+        if why:
+            numbers["skipped"][name] = why
+        else:
+            numbers[name] = told
+        keep(plain(numbers))
+    return judged
+
+
+def _sections(task: Task, clips: list[LabelledClip], judged: Judged, jobs: int) -> Iterator[tuple[str, Any, str, float]]:
+    """The wanted sections as they get done, `jobs` at a time, the longest first."""
+    names = sorted(task.sections, key=BY_LENGTH.index)
+    if jobs == 1:
+        for name in names:
+            yield (name, *section(name, task, clips, judged))
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(section, name, task, clips, judged): name for name in names}
+        for done in as_completed(running):
+            yield (running[done], *done.result())
+
+
+def section(name: str, task: Task, clips: list[LabelledClip], judged: Judged) -> tuple[Any, str, float]:
+    """One section's numbers, or why there are none, and how long it took."""
+    sizes, began = task.sizes, monotonic()
+    with Product(task.models) as product:
         work: dict[str, Callable[[], Any]] = {
             "conditions": lambda: conditions(product, judged, _both(clips, sizes.conditions)),
             "robustness": lambda: robustness(
@@ -79,31 +119,13 @@ def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None]
             "maps": lambda: _maps(product, task),
             "folds": lambda: _folds(task.pool),
         }
-        numbers: Told = {
-            "folder": task.name,
-            "models": {model.name: model.sha256 for model in product.engine.models},
-            "thresholds": {m: product.policies.of(m).threshold for m in ("audio", "video", "sync")},
-            "overview": overview(judged, sizes.draws),
-            "cards": _cards(task.models),
-            "skipped": {},
-            "seconds": {"overview": monotonic() - started, "all": monotonic() - started},
-        }
-        keep(plain(numbers))
-        for name in SECTIONS:
-            if name not in task.sections:
-                continue
-            began = monotonic()
-            try:
-                numbers[name] = work[name]()
-            except PoolError as why:
-                numbers["skipped"][name] = str(why)
-            except Exception as error:  # a bug met in one section must not take ten minutes of the others with it
-                logger.exception("%s: internal error", name)
-                numbers["skipped"][name] = f"internal error ({type(error).__name__}); please report it with the log"
-            numbers["seconds"][name] = monotonic() - began
-            numbers["seconds"]["all"] = monotonic() - started
-            keep(plain(numbers))
-    return judged
+        try:
+            return work[name](), "", monotonic() - began
+        except PoolError as why:
+            return None, str(why), monotonic() - began
+        except Exception as error:  # a bug met in one section must not take ten minutes of the others with it
+            logger.exception("%s: internal error", name)
+            return None, f"internal error ({type(error).__name__}); please report it with the log", monotonic() - began
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """The command: a real run over small clips with the shipped models, and the page that is made of its numbers."""
 
 import json
+import pickle
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,7 @@ from export.evaluation.nuisances import alone, alone_by_name, within_names
 from export.evaluation.overview import offsets, overview
 from export.evaluation.plots import draw
 from export.evaluation.render import by_hand, card_rows, number, ranged, report
-from export.evaluation.run import plain
+from export.evaluation.run import BY_LENGTH, SECTIONS, plain
 from export.evaluation.sources import samples_of, sounding
 from export.evaluation.worst import check_outside, worst_of
 from monitor.media import Alert, AudioChunk, MediaItem
@@ -129,6 +130,12 @@ def test_leading_silence() -> None:
     sound = np.concatenate([np.zeros(8_000), 0.3 * np.sin(np.arange(16_000))]).astype(np.float32)
     assert leading_silence_s(sound) == pytest.approx(0.5, abs=0.02)
     assert leading_silence_s(sound[8_000:]) == 0.0
+
+
+def test_what_was_judged_can_go_to_another_process(product: Product, folder: Path) -> None:
+    judged = product.judge_all([clip(str(folder / "0.mp4"), "real", "real")], "one")
+    assert pickle.loads(pickle.dumps(judged)) == judged
+    assert set(BY_LENGTH) == set(SECTIONS)
 
 
 def test_looks_are_what_they_say() -> None:
