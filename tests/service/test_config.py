@@ -83,6 +83,18 @@ def test_says_what_is_wrong_where(text: str, said: str, tmp_path: Path) -> None:
     assert problems(path) == [said.replace("FILE", str(path)).replace("KNOWN", ", ".join(f"{scheme}://" for scheme in SCHEMES))]
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "::ffff:127.0.0.1", "monitor.example.com", "127.1", "2130706433", ""])
+def test_no_address_but_loopback_is_served_without_a_token(host: str) -> None:
+    (said,) = problems(None, f"server.host='{host}'")
+    assert "is open to other machines but no token is set" in said
+    assert config_file.load(None, [f"server.host='{host}'", "server.token=sesame"]).server.bearer == "sesame"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_loopback_needs_no_token(host: str) -> None:
+    assert config_file.load(None, [f"server.host='{host}'"]).server.bearer is None
+
+
 def test_names_all_problems_in_the_order_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("reconnect:\n  max: 3\nserver:\n  port: x\n  hots: y\n")
