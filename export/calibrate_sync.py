@@ -27,7 +27,7 @@ from monitor.media import Verdict
 LONGEST = 4  # curves in a row, 9.6 s
 LIPS_S = 2.4
 HOURS = 10.0  # of rehearsed genuine calls
-HIGHEST_THRESHOLD = 0.99
+HIGHEST_THRESHOLD = 0.999
 JUDGED, AGREES = ("confidence", "log_s"), ("agreement",)
 
 
@@ -50,7 +50,7 @@ def calibrate_sync(
         fusions=(*judging.fusions, *agreeing.fusions),
         threshold=0.5,
         suspicious=0.5,
-        correlation=round(float(np.clip(correlation_of(list(of_people.values())), 0.3, 0.9)), 3),
+        correlation=round(float(np.clip(correlation_of(list(of_people.values()), list(of_people.values())), 0.2, 0.9)), 3),
         spread=round(max(float(values.std()), 0.5), 3),
     )
     policy = default_policy("sync", judged)

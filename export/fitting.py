@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from export.training import auc
 from monitor.alerts.calibration import Condition, Logistic, ModalityCalibration
+from monitor.alerts.evidence import of_all_forgeries
 from monitor.alerts.stretches import UNIT_S
 
 Floats = NDArray[np.float64]
@@ -17,6 +18,7 @@ FOLDS = 5
 SCORES = {"voice", "av_audio", "face", "lips"}  # model logits: more of one never means less forged
 RIDGE = 1e-3  # on weights of standardised features
 CONDITION_RIDGE = 0.02
+GAIN, SEEN = (0.5, 8.0), (0.1, 1.0)  # bounds
 MIN_GAIN = 0.002  # nats per clip on unseen clips that a condition has to bring
 
 
@@ -36,16 +38,37 @@ class Looked:
 
 
 @dataclass(frozen=True)
+class Visible:
+    """From a logistic's log-odds to those of a forgery that the models can see: `gain` × them + `offset`. `share`: of forgeries, how many
+    they see; the others look genuine.
+    """
+
+    gain: float = 1.0
+    offset: float = 0.0
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
 class Fit:
     """Fusions and conditions, and the `correlation` that turns window log-odds into those of a clip."""
 
     fusions: tuple[Logistic, ...]
     conditions: dict[str, Condition]
     correlation: float
+    visible: Visible = Visible()
 
     @cached_property
     def calibration(self) -> ModalityCalibration:
-        return ModalityCalibration(fusions=self.fusions, conditions=self.conditions, threshold=0.5, suspicious=0.5)
+        return ModalityCalibration(
+            fusions=self.fusions,
+            conditions=self.conditions,
+            gain=round(self.visible.gain, 5),
+            offset=round(self.visible.offset, 5),
+            seen_share=round(self.visible.share, 4),
+            correlation=self.correlation,
+            threshold=0.5,
+            suspicious=0.5,
+        )
 
     def window_logits(self, clip: Looked) -> list[tuple[float, float]]:
         """(log-odds, judged seconds) of each window that can be judged."""
@@ -56,7 +79,10 @@ class Fit:
         """As `alerts.stretches` has it for one stretch."""
         found = self.window_logits(clip)
         m = sum(span_s for _, span_s in found) / UNIT_S
-        return sum(logit * span_s / UNIT_S for logit, span_s in found) / (1 - self.correlation + self.correlation * m) if found else None
+        if not found:
+            return None
+        seen = sum(logit * span_s / UNIT_S for logit, span_s in found) / (1 - self.correlation + self.correlation * m)
+        return float(of_all_forgeries(np.array([seen]), self.visible.share)[0])
 
 
 def fit(clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities: Sequence[str], correlation: float) -> Fit:
@@ -64,6 +90,28 @@ def fit(clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities: Se
     last, conditions = _fit_one(clips, names[-1], qualities, {}, correlation)
     others = tuple(_fit_one(clips, each, (), conditions, correlation)[0] for each in names[:-1])
     return Fit((*others, last), conditions, correlation)
+
+
+def visible(pairs: Sequence[tuple[Looked, Fit]], correlation: float) -> Visible:
+    """What makes p_fake surprise least on clips whose fits saw neither their person nor their generator.
+
+    Held-out generators are of two kinds: those whose traces the models know, far above every genuine clip, and those that look genuine to
+    them. One logistic over both would call nothing certain.
+    """
+    found = [(np.array(each.window_logits(clip)), clip.fake) for clip, each in pairs if each.window_logits(clip)]
+    units = np.array([windows[:, 1].sum() / UNIT_S for windows, _ in found])
+    effective = units / (1 - correlation + correlation * units)
+    mean = np.array([np.average(windows[:, 0], weights=windows[:, 1]) for windows, _ in found])
+    fake = np.array([each for _, each in found])
+
+    def loss(parameters: Floats) -> float:
+        gain, offset, share = (float(each) for each in parameters)
+        logits = of_all_forgeries(effective * (gain * mean + offset), share)
+        return float(np.logaddexp(0, logits[~fake]).mean() + np.logaddexp(0, -logits[fake]).mean())
+
+    starts = (np.array([1.0, 0.0, 0.95]), np.array([3.0, -2.0, 0.4]))
+    best = min((minimize(loss, start, bounds=[GAIN, (-9.0, 9.0), SEEN]) for start in starts), key=lambda each: float(each.fun)).x
+    return Visible(*(float(each) for each in best))
 
 
 def cross_fit(

@@ -19,7 +19,7 @@ from monitor.alerts.policy import Policy
 from monitor.alerts.stretches import UNIT_S
 from monitor.media import Score, Verdict
 
-CALL_S = 180.0
+CALL_S = 600.0
 LIPS_S = 2.4  # between two similarity curves
 SMOOTHING = 0.3  # of a standard deviation, so that no rehearsed person is exactly one that was seen
 Floats = NDArray[np.float64]
@@ -54,16 +54,14 @@ def cast(groups: Sequence[Sequence[float]], correlation: float, spread: float | 
     return Cast(float(means.mean()), spread or float(values.std()), correlation, _standard(means), _standard(noises))
 
 
-def correlation_of(groups: Sequence[Sequence[float]]) -> float:
-    """Share of the variance that lies between persons: the intraclass correlation of a one-way analysis of variance, unequal groups."""
-    several = [np.array(group) for group in groups if len(group) > 1]
-    sizes = np.array([len(group) for group in several])
-    total, k = sizes.sum(), len(several)
-    grand = np.concatenate(several).mean()
-    between = sum(len(group) * (group.mean() - grand) ** 2 for group in several) / (k - 1)
-    within = sum(((group - group.mean()) ** 2).sum() for group in several) / (total - k)
-    usual = (total - (sizes**2).sum() / total) / (k - 1)
-    return float((between - within) / (between + (usual - 1) * within))
+def correlation_of(several: Sequence[Sequence[float]], everybody: Sequence[Sequence[float]]) -> float:
+    """Share of the variance of `everybody` that stays the same through a call. What does not is seen in people with `several` windows each.
+
+    A one-way analysis of variance would do if there were many windows of people of all kinds; there are many of a few, and few of many.
+    """
+    groups = [np.array(group) for group in several if len(group) > 1]
+    within = sum(((group - group.mean()) ** 2).sum() for group in groups) / sum(len(group) - 1 for group in groups)
+    return 1.0 - float(within) / float(np.concatenate([np.array(group) for group in everybody]).var())
 
 
 def genuine_calls(genuine: Cast, policy: Policy, hours: float, seed: int = 3) -> list[list[Verdict]]:

@@ -43,24 +43,28 @@ class ModalityCalibration(BaseModel):
 
     `fusions`: tried in order; the first one whose features are all there is used (a call without sound has no `lips`, say).
     `conditions`: by quality. `seen_from`: the poorest quality of each kind that calibration saw; poorer windows are not judged.
+    `gain`, `offset`: what makes it the log-odds of 1.2 s of a forgery that the models can see at all, against genuine. `seen_share`: of
+    forgeries, how many they can see. `correlation`, `spread`: of these log-odds, see `alerts.stretches`.
     `threshold`: p_fake from which it is called fake; `suspicious`: from which it is worth a second look.
-    `correlation`, `spread`: of the log-odds of 1.2 s of one person, see `alerts.stretches`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     fusions: tuple[Logistic, ...] = Field(min_length=1)
     conditions: dict[str, Condition] = {}
     seen_from: dict[str, float] = {}
+    gain: float = Field(default=1.0, gt=0)
+    offset: float = 0.0
+    seen_share: float = Field(default=1.0, gt=0, le=1)
     threshold: float = Field(gt=0, lt=1)
     suspicious: float = Field(gt=0, lt=1)
     correlation: float = Field(default=0.5, ge=0, lt=1)
     spread: float = Field(default=2.5, gt=0)
 
     def logit(self, features: Mapping[str, float]) -> float | None:
-        """Calibrated log-odds of "forged" from model outputs and qualities by name; None when no fusion has all it needs."""
+        """Log-odds of "forged" for 1.2 s, from model outputs and qualities by name; None when no fusion has all it needs."""
         for fusion in self.fusions:
             if fusion.weights.keys() <= features.keys():
-                return self._conditioned(fusion.logit(features), features)
+                return self.gain * self._conditioned(fusion.logit(features), features) + self.offset
         return None
 
     def poorer_than_seen(self, features: Mapping[str, float]) -> Iterator[str]:

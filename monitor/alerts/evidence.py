@@ -66,7 +66,7 @@ class Evidence:
             self._learn_sync(self._sync, score.sync_curve, start_s, span_s)
         elif score.logit is not None:
             self._stretches.add(score.logit, start_s, span_s)
-            self._log_odds = self._stretches.log_odds_by_start
+            self._log_odds = of_all_forgeries(self._stretches.log_odds_by_start, self._policy.seen_share)
         self._seen_s += span_s
         self._judged_s += span_s
         self._judged_until_s = score.end_s
@@ -116,6 +116,13 @@ class Evidence:
         p_fake = float(self._stretches.shares @ (1.0 / (1.0 + np.exp(-np.clip(self._log_odds, -60, 60)))))
         since_s, stretch_s = self._stretches.start(self._log_odds, forged=p_fake >= self._policy.suspicious)
         return p_fake, since_s, stretch_s
+
+
+def of_all_forgeries(log_odds: NDArray[np.float64], seen_share: float) -> NDArray[np.float64]:
+    """From log-odds of a forgery that the models can see to those of any forgery, when the rest of them looks genuine."""
+    unseen = math.log1p(-seen_share) if seen_share < 1 else -math.inf
+    odds: NDArray[np.float64] = np.logaddexp(unseen, math.log(seen_share) + log_odds)
+    return odds
 
 
 def agreement_with(mean: Curve, curve: Curve) -> float:

@@ -16,16 +16,18 @@ class Policy:
     """One modality's rules.
 
     `threshold`: p_fake from which it is called fake; `suspicious`: below it is called genuine. `correlation`, `spread`, `stretch_s`: what
-    the sequential test takes for granted (see `alerts.stretches`). `min_evidence_s`: less judged media than this is `too_short`.
-    `mature_s`: a stretch of a running stream may be called fake from this age on. `stale_s`: without new evidence for this long, the
-    verdict is withdrawn. `hold_s`: an incident closes when p_fake stayed below `suspicious` this long; `cooldown_s`: after that, no new
-    one opens for this long. `update_every_s`: an open incident reports again.
+    the sequential test takes for granted (see `alerts.stretches`). `seen_share`: of forgeries, how many the models can see; the others
+    look genuine, so genuine looks alone never bring p_fake below (1 − share) / (2 − share).
+    `min_evidence_s`: less judged media than this is `too_short`. `mature_s`: a stretch of a running stream may be called fake from this
+    age on. `stale_s`: without new evidence for this long, the verdict is withdrawn. `hold_s`: an incident closes when p_fake stayed below
+    `suspicious` this long; `cooldown_s`: after that, no new one opens for this long. `update_every_s`: an open incident reports again.
     """
 
     threshold: float
     suspicious: float = EVEN
     correlation: float = 0.5
     spread: float = 2.5
+    seen_share: float = 1.0
     stretch_s: float = 60.0
     min_evidence_s: float = 1.0
     mature_s: float = 2.4
@@ -66,7 +68,13 @@ class Policies:
 
 
 def default_policy(modality: Modality, calibration: ModalityCalibration) -> Policy:
-    policy = Policy(calibration.threshold, min(calibration.suspicious, EVEN), calibration.correlation, calibration.spread)
+    policy = Policy(
+        calibration.threshold,
+        min(calibration.suspicious, EVEN),
+        calibration.correlation,
+        calibration.spread,
+        seen_share=calibration.seen_share,
+    )
     if modality == "sync":  # one window of lips says little: gather longer
         return replace(policy, mature_s=4.8, hold_s=4.8, min_evidence_s=1.8)
     return policy

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 UNIT_S = 1.2  # what one log-odds value is about
 MEMORY = 50  # beginnings; an older one counts as the oldest of these
-MOST = 3.0  # spreads beyond the mean of its class; a window says no more
+MOST = 6.0  # spreads beyond the mean of its class; a window says no more
 Floats = NDArray[np.float64]
 
 

@@ -65,7 +65,8 @@ def test_the_interval_of_an_auc_is_that_of_people_not_of_clips() -> None:
 def test_the_correlation_of_windows_is_measured() -> None:
     rng = np.random.default_rng(1)
     groups = [list(rng.normal() * 2 + rng.normal(size=6)) for _ in range(300)]
-    assert correlation_of(groups) == pytest.approx(0.8, abs=0.04)
+    assert correlation_of(groups, groups) == pytest.approx(0.8, abs=0.04)
+    assert correlation_of(groups[:40], [[group[0]] for group in groups]) == pytest.approx(0.8, abs=0.08), "few with many, many with one"
 
 
 def test_rehearsed_calls_keep_a_budget_at_a_high_threshold_and_break_it_at_a_low_one() -> None:
