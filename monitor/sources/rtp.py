@@ -48,6 +48,8 @@ class RtpSource:
     async def run(self, out: Channel[MediaItem]) -> None:
         """See `Source.run`."""
         media = read_sdp(self._text(), self.name, self._ingest)
+        if self._listening is None and not all(section.port for section in media):
+            raise SourceError(f"{self.name}: the SDP has port 0; name the port that is sent to")
         with contextlib.ExitStack() as open_ports:
             tracks = [open_ports.enter_context(contextlib.closing(TrackPorts(section, self._bind, self.name))) for section in media]
             if self._listening is not None:

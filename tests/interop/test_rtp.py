@@ -132,9 +132,18 @@ async def test_a_sender_that_starts_again_is_another_sender(case):
 
 
 async def test_nobody_sends_yet():
+    async def alone(ports: Mapping[str, tuple[int, int]]) -> None:
+        """Nobody is told."""
+
     with pytest.raises(SourceError, match=r"nobody sends audio at 127\.0\.0\.1 port \d+ yet") as caught:
-        await listen(RtpSource(H264_OPUS, Ingest(open_timeout_s=1)))
+        await listen(RtpSource(H264_OPUS, Ingest(open_timeout_s=1), listening=alone))
     assert caught.value.retryable
+
+
+async def test_a_port_that_nobody_can_know_is_a_mistake():
+    with pytest.raises(SourceError, match="name the port that is sent to") as caught:
+        await listen(RtpSource(H264_OPUS, Ingest()))
+    assert not caught.value.retryable
 
 
 async def test_a_sender_with_another_payload_type_is_told(case):
