@@ -16,7 +16,8 @@ from cryptography.x509.oid import NameOID
 from monitor.channel import Channel
 from monitor.config import Ingest
 from monitor.errors import SourceError
-from monitor.sources.gate import Answers
+from monitor.sources.address import Pinned
+from monitor.sources.gate import Answers, gate_to
 from monitor.sources.rtsp import RtspSource
 
 INGEST = Ingest(allow_hosts=("localhost",), open_timeout_s=3, read_timeout_s=3, max_sdp_bytes=2000, max_tracks=2)
@@ -134,6 +135,42 @@ async def test_a_redirect_is_followed_at_no_step_and_after_no_login(method: str)
     assert not trouble.retryable
     assert any("Authorization" in request for request in requests)
     assert not visits
+
+
+async def test_a_reader_who_stops_stops_the_server_and_a_second_visitor_is_turned_away() -> None:
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(b"$\x00\x80\x00" + bytes(0x8000))
+                await writer.drain()
+                sent += 0x8004
+        writer.close()
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    async with server:
+        pinned = Pinned("rtsp", "cam", server.sockets[0].getsockname()[1], ("127.0.0.1",), "/a", "us er", "p@ss")
+        async with gate_to(pinned, "cam", INGEST, None) as gate:
+            assert gate.url.startswith("rtsp://us%20er:p%40ss@127.0.0.1:")
+            port = int(gate.url.rpartition(":")[2].removesuffix("/a"))
+            await asyncio.sleep(0.2)
+            before_anybody_came = sent
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+            with contextlib.suppress(OSError):  # closed or reset, as it comes
+                second, late = await asyncio.open_connection("127.0.0.1", port)
+                assert await second.read() == b""
+                late.close()
+            assert len(await reader.readexactly(1 << 24)) == 1 << 24
+            await asyncio.sleep(0.5)
+            stopped_at = sent
+            await asyncio.sleep(0.5)
+            assert sent == stopped_at
+            assert before_anybody_came < 1 << 24 < sent < 1 << 26
+            writer.close()
+        assert gate.trouble is None
+    await asyncio.sleep(0.05)
 
 
 async def test_only_the_address_that_was_judged_is_connected_to() -> None:
