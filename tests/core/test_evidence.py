@@ -87,6 +87,13 @@ def test_a_look_alike_who_leans_a_little_never_adds_up_to_certainty(minutes: int
     assert max(p_fakes) < 1 / (1 + np.exp(-0.8 / 0.5)) + 0.01, "the mean over the correlation is the bound"
 
 
+def test_genuine_looks_do_not_rule_out_a_forgery_that_models_cannot_see() -> None:
+    evidence = Evidence(Policy(threshold=0.8, seen_share=0.4))
+    p_fakes = [evidence.add(score(1.2 * i, -6.0)).p_fake or 0.0 for i in range(30)]
+    assert p_fakes[-1] == pytest.approx(0.6 / 1.6, abs=0.01)
+    assert [evidence.add(score(36.0 + 1.2 * i, 6.0)).state for i in range(2)][-1] == "fake", "what is seen counts in full"
+
+
 @pytest.mark.parametrize("policy", [POLICY, Policy(0.6, correlation=0.9, spread=1.0), Policy(threshold=0.4, suspicious=0.4)])
 def test_genuine_never_stands_beside_half_and_fake_never_below_the_threshold(policy: Policy) -> None:
     rng, evidence = np.random.default_rng(2), Evidence(policy)

@@ -1,10 +1,12 @@
 """What calibration rests on: fits that ignore what they should not see, and rehearsals whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from export.data.worn import draw_wear, worn_picture, worn_sound
-from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, helpful, split_logits
+from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, helpful, log_loss, split_logits, visible
 from export.rehearsal import at_most, cast, correlation_of, delays_s, genuine_calls, incidents
 from export.training import auc
 from monitor.alerts.policy import Policy
@@ -74,7 +76,7 @@ def test_rehearsed_calls_keep_a_budget_at_a_high_threshold_and_break_it_at_a_low
     genuine = cast([list(-2 + 1.4 * rng.normal() + 1.4 * rng.normal(size=5)) for _ in range(100)], correlation=0.5)
     policy = Policy(0.5, correlation=0.5, spread=2.0)
     calls = genuine_calls(genuine, policy, hours=3.0)
-    assert len(calls) == 60
+    assert sum(call[-1].time_s for call in calls) == pytest.approx(3 * 3600)
     assert incidents(calls, policy, 0.5) > incidents(calls, policy, 0.9) >= incidents(calls, policy, 0.9999) == 0
 
 
@@ -91,6 +93,22 @@ def test_a_clear_forgery_is_noticed_soon_and_a_faint_one_late_or_never() -> None
     assert len(noticed) > 35
     assert np.median(noticed) <= 3.7
     assert sum(each is None for each in delays_s(genuine, faint, policy, after_s=7.2, people=40)) > 30
+
+
+def test_forgeries_that_models_cannot_see_do_not_make_them_doubt_those_that_they_can() -> None:
+    rng = np.random.default_rng(6)
+    some = [
+        Looked(tuple(({"voice": float(3.5 * (index % 8 == 0) + level + rng.normal() / 3)}, 1.2) for _ in range(3)), fake, f"p{index}", "")
+        for index in range(1200)
+        for fake, level in [(index % 4 == 0, rng.normal())]
+    ]
+    plain = fit(some, NAMES, (), 0.9)
+    pairs = [(clip, plain) for clip in some]
+    looks = visible(pairs, 0.9)
+    assert 0.3 < looks.share < 0.75, "every second forgery can be seen"
+    both = [(clip, replace(plain, visible=looks)) for clip in some]
+    assert log_loss(both) < log_loss(pairs)
+    assert max(split_logits(both)[1]) > max(split_logits(pairs)[1])
 
 
 def test_no_incident_in_ten_hours_is_at_most_three_tenths_an_hour() -> None:
