@@ -29,7 +29,7 @@ class Evidence:
         self._sync = sync
         self._begin()
         self._first_s: float | None = None
-        self._judged_until_s = -math.inf
+        self.judged_until_s = -math.inf
         self._judged_s = 0.0
         self._offset_s: float | None = None
         self._reason: Reason | None = None
@@ -39,7 +39,7 @@ class Evidence:
         """`last`: no more will come, so what there is has to do (a short file)."""
         if self._first_s is None:
             self._first_s = score.start_s
-        if score.start_s - self._judged_until_s > self._policy.stale_s:
+        if score.start_s - self.judged_until_s > self._policy.stale_s:
             self._begin()
         if score.logit is not None or score.sync_curve is not None:
             self._learn(score)
@@ -50,7 +50,7 @@ class Evidence:
 
     def conclude(self, now_s: float) -> Verdict | None:
         """The verdict when no more will come; None when there is no fresh evidence."""
-        fresh = self._last is not None and now_s - self._judged_until_s <= self._policy.stale_s
+        fresh = self._last is not None and now_s - self.judged_until_s <= self._policy.stale_s
         return self._verdict(last=True) if fresh else None
 
     def _begin(self) -> None:
@@ -60,7 +60,7 @@ class Evidence:
         self._seen_s = 0.0
 
     def _learn(self, score: Score) -> None:
-        start_s = max(score.start_s, self._judged_until_s)  # a window of lips may reach back into what was judged
+        start_s = max(score.start_s, self.judged_until_s)  # a window of lips may reach back into what was judged
         span_s = max(score.end_s - start_s, 1e-3)
         if score.sync_curve is not None and self._sync is not None:
             self._learn_sync(self._sync, score.sync_curve, start_s, span_s)
@@ -69,7 +69,7 @@ class Evidence:
             self._log_odds = of_all_forgeries(self._stretches.log_odds_by_start, self._policy.seen_share)
         self._seen_s += span_s
         self._judged_s += span_s
-        self._judged_until_s = score.end_s
+        self.judged_until_s = score.end_s
 
     def _learn_sync(self, sync: ModalityCalibration, curve: Curve, start_s: float, span_s: float) -> None:
         self._curves.append((curve, span_s))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from monitor.alerts.evidence import Evidence
 from monitor.alerts.policy import Policies
-from monitor.alerts.segments import edge
+from monitor.alerts.segments import edge, trimmed
 from monitor.media import Alert, Heatmap, Modality, Moment, Score, Segment, Verdict
 
 Kind = Literal["opened", "updated", "closed"]
@@ -100,7 +100,7 @@ class Incidents:
         self._count += 1
         incident_id = f"{self._stream}-{verdict.modality}-{self._count}"
         now_s = verdict.time_s
-        watched.opened = _Open(incident_id, self._since(watched, verdict), now_s, now_s, verdict.p_fake or 0.0)
+        watched.opened = _Open(incident_id, self._since(watched, verdict), watched.evidence.judged_until_s, now_s, verdict.p_fake or 0.0)
         return self._alert(watched, watched.opened, "opened", now_s)
 
     def _step(self, watched: _Watched, opened: _Open, verdict: Verdict) -> Alert | None:
@@ -112,7 +112,7 @@ class Incidents:
         else:
             opened.calm_since_s = None
             if verdict.state != "insufficient":
-                opened.until_s = now_s
+                opened.until_s = max(opened.until_s, watched.evidence.judged_until_s)
                 opened.peak_p_fake = max(opened.peak_p_fake, verdict.p_fake)
                 sharper_s = self._since(watched, verdict)  # known better now than when it opened, as long as it is the same edge
                 opened.since_s = sharper_s if abs(sharper_s - opened.since_s) <= SAME_EDGE_S else opened.since_s
@@ -138,6 +138,7 @@ class Incidents:
         verdict = watched.verdict
         assert verdict
         p_fake = verdict.p_fake or 0.0
+        start_s, end_s = trimmed(watched.moments, opened.since_s, opened.until_s)
         return Alert(
             incident_id=opened.incident_id,
             kind=kind,
@@ -154,6 +155,6 @@ class Incidents:
                 f"{WORDS[verdict.modality]} since {opened.since_s:.1f} s: {p_fake:.2f} against a threshold of {verdict.threshold:.2f}, "
                 f"over {verdict.evidence_s:.1f} s of evidence."
             ),
-            segments=(Segment(verdict.modality, verdict.track_id, opened.since_s, opened.until_s, opened.peak_p_fake),),
+            segments=(Segment(verdict.modality, verdict.track_id, start_s, end_s, opened.peak_p_fake),),
             heatmap=watched.heatmap,
         )

@@ -26,3 +26,12 @@ def edge(moments: Sequence[Moment], near_s: float, *, rising: bool) -> float:
         if abs(at_s - near_s) <= REACH_S and (step > 0) == rising and gain > best_gain:
             best, best_gain = at_s, gain
     return best
+
+
+def trimmed(moments: Sequence[Moment], start_s: float, end_s: float) -> tuple[float, float]:
+    """Without what lies before the first and behind the last moment inside: windows end on a grid, voices when they like."""
+    times = np.array([moment.time_s for moment in moments if start_s <= moment.time_s <= end_s])
+    if len(times) < 2:
+        return start_s, end_s
+    half_s = float(np.median(np.diff(times))) / 2
+    return max(start_s, float(times[0]) - half_s), min(end_s, float(times[-1]) + half_s)

@@ -177,6 +177,13 @@ def test_each_incident_begins_with_its_own_evidence() -> None:
     ]
 
 
+def test_a_segment_ends_with_its_evidence_not_with_the_silence_after_it() -> None:
+    spoken = [score(1.2 * i, 5.0) for i in range(5)] + [score(6.0 + 1.2 * i, None, "no_speech") for i in range(10)]
+    told = alerts(Incidents("s", POLICIES), spoken)
+    assert (told[-1].kind, told[-1].segments[0].end_s) == ("closed", pytest.approx(6.0))
+    assert told[-1].time_s <= 13.3
+
+
 def test_a_face_that_leaves_closes_its_incident() -> None:
     incidents = Incidents("s", POLICIES)
     there = [Score("video", 7, 1.2 * i, 1.2 * i + 1.2, 5.0) for i in range(4)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from monitor.alerts.incidents import Incidents
-from monitor.alerts.segments import edge
+from monitor.alerts.segments import edge, trimmed
 from monitor.media import Alert, Moment, Score
 from tests.fakes import POLICIES
 
@@ -46,3 +46,9 @@ def test_a_file_forged_from_end_to_end_is_one_whole_segment() -> None:
         incidents.add([each])
     (closed,) = incidents.close(6.0)
     assert (closed.segments[0].start_s, closed.segments[0].end_s) == (0.0, pytest.approx(6.0))
+
+
+def test_a_segment_is_no_longer_than_the_speech_in_it() -> None:
+    spoken = moments(8.0, 18.7, (0, 99))
+    assert trimmed(spoken, 7.2, 19.2) == (pytest.approx(8.0), pytest.approx(18.8))
+    assert trimmed(spoken[:1], 7.2, 19.2) == (7.2, 19.2)
