@@ -34,4 +34,5 @@ def trimmed(moments: Sequence[Moment], start_s: float, end_s: float) -> tuple[fl
     if len(times) < 2:
         return start_s, end_s
     half_s = float(np.median(np.diff(times))) / 2
-    return max(start_s, float(times[0]) - half_s), min(end_s, float(times[-1]) + half_s)
+    known = float(times[0]) - start_s <= 2 * REACH_S  # else the first moments of a long incident are forgotten
+    return max(start_s, float(times[0]) - half_s) if known else start_s, min(end_s, float(times[-1]) + half_s)

@@ -52,3 +52,4 @@ def test_a_segment_is_no_longer_than_the_speech_in_it() -> None:
     spoken = moments(8.0, 18.7, (0, 99))
     assert trimmed(spoken, 7.2, 19.2) == (pytest.approx(8.0), pytest.approx(18.8))
     assert trimmed(spoken[:1], 7.2, 19.2) == (7.2, 19.2)
+    assert trimmed(spoken[-10:], 7.2, 19.2)[0] == 7.2, "earlier moments are forgotten"
