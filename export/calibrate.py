@@ -126,10 +126,9 @@ def highest(clip: Looked, fitted: Fit, policy: Policy) -> float | None:
     """The p_fake that decides whether this clip is called fake: the highest of a mature stretch, or the last."""
     found = fitted.window_logits(clip)
     verdicts = told(policy, [logit for logit, _ in found], [span_s for _, span_s in found])
-    p_fakes = [each.p_fake or 0.0 for each in verdicts if policy.is_mature(each.evidence_s)] + [
-        each.p_fake or 0.0 for each in verdicts[-1:]
-    ]
-    return max(p_fakes, default=None)
+    mature = [each.p_fake or 0.0 for each in verdicts if policy.is_mature(each.evidence_s)]
+    last = [each.p_fake or 0.0 for each in verdicts[-1:] if policy.is_mature(each.evidence_s, last=True)]
+    return max([*mature, *last], default=None)
 
 
 def _numbers_of_clips(pairs: Sequence[tuple[Looked, Fit]], policy: Policy) -> dict[str, Any]:

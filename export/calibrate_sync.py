@@ -27,7 +27,7 @@ from monitor.media import Verdict
 LONGEST = 4  # curves in a row, 9.6 s
 LIPS_S = 2.4
 HOURS = 10.0  # of rehearsed genuine calls
-HIGHEST_THRESHOLD = 0.999
+LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.75, 0.999  # eight people cannot show that less is safe
 JUDGED, AGREES = ("confidence", "log_s"), ("agreement",)
 
 
@@ -58,9 +58,10 @@ def calibrate_sync(
     tops = [top for curves in genuine.values() for top in _tops(curves, policy, judged)]
     thresholds = (sigmoid(float(logit)) for logit in np.arange(0.0, 6.0, 0.05))
     kept = next((each for each in thresholds if incidents(calls, policy, each) <= budget * HOURS), 1.0)
-    threshold = round(min(max(kept, max(tops) + 1e-3), HIGHEST_THRESHOLD), 3)
+    threshold = round(min(max(kept, max(tops) + 1e-3, LOWEST_THRESHOLD), HIGHEST_THRESHOLD), 3)
     numbers = _numbers(rows, [top for _, curves in dubbed for top in _tops(curves, policy, judged)], tops, threshold)
     events = incidents(calls, policy, threshold)
+    numbers["people"] = len(heard)
     numbers |= {"false incidents per hour": events / HOURS, "at most (95 %)": round(at_most(events, HOURS), 3), "rehearsed hours": HOURS}
     return judged.model_copy(update={"threshold": threshold}), numbers
 
@@ -78,6 +79,10 @@ def _numbers(rows: Sequence[Looked], forged_tops: Sequence[float], genuine_tops:
         "genuine stretches called fake": [sum(top >= threshold for top in genuine_tops), len(genuine_tops)],
         "dubbed stretches called fake": [sum(top >= threshold for top in forged_tops), len(forged_tops)],
     }
+
+
+def mean_of(curves: Sequence[Curve]) -> Curve:
+    return np.nanmean(np.stack(curves), 0).astype(np.float32)
 
 
 def dub(lips: Sequence[LipsAndVoice], voices: Sequence[LipsAndVoice]) -> list[Curve]:
@@ -98,13 +103,15 @@ def _by_person(talk: Sequence[HeldClip], seen: Sequence[Sequence[SeenWindow]]) -
 
 
 def _rows(curves: Sequence[Curve], person: str, *, fake: bool) -> list[Looked]:
-    """Every run of 1 … `LONGEST` curves: how its mean looks, and how its last curve agrees with it."""
+    """Every run of 1 … `LONGEST` curves: how its mean looks, and how its last curve agrees with those before."""
     rows = []
     for count in range(1, min(LONGEST, len(curves)) + 1):
         for start in range(len(curves) - count + 1):
             run = curves[start : start + count]
-            mean = np.nanmean(np.stack(run), 0).astype(np.float32) if count > 1 else run[0]
-            features = {"confidence": peak(mean)[1], "log_s": math.log(count * LIPS_S), "agreement": agreement_with(mean, run[-1])}
+            mean = mean_of(run)
+            features = {"confidence": peak(mean)[1], "log_s": math.log(count * LIPS_S)}
+            if count > 1:
+                features["agreement"] = agreement_with(mean_of(run[:-1]), run[-1])
             rows.append(Looked(((features, UNIT_S),), fake, person, f"dub of {person}" if fake else ""))
     return rows
 
@@ -117,4 +124,5 @@ def _tops(curves: Sequence[Curve], policy: Policy, judged: ModalityCalibration) 
 
 def _top(verdicts: Sequence[Verdict], policy: Policy) -> float:
     mature = [each.p_fake or 0.0 for each in verdicts if policy.is_mature(each.evidence_s)]
-    return max([*mature, verdicts[-1].p_fake or 0.0])
+    last = [each.p_fake or 0.0 for each in verdicts[-1:] if policy.is_mature(each.evidence_s, last=True)]
+    return max([*mature, *last], default=0.0)

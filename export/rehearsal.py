@@ -74,12 +74,13 @@ def genuine_calls(genuine: Cast, policy: Policy, hours: float, seed: int = 3) ->
 def genuine_lips(
     people: Sequence[Sequence[Curve]], policy: Policy, sync: ModalityCalibration, hours: float, seed: int = 3
 ) -> list[list[Verdict]]:
-    """The same for sync: each call draws from the similarity curves of one person."""
+    """The same for sync: each call goes through the similarity curves of one person as they were recorded, again and again."""
     rng = np.random.default_rng(seed)
     calls = []
     for _ in range(round(hours * 3600 / CALL_S)):
         mine = people[int(rng.integers(len(people)))]
-        calls.append(told_of_lips(policy, sync, [mine[int(i)] for i in rng.integers(len(mine), size=round(CALL_S / LIPS_S))]))
+        first = int(rng.integers(len(mine)))
+        calls.append(told_of_lips(policy, sync, [mine[(first + step) % len(mine)] for step in range(round(CALL_S / LIPS_S))]))
     return calls
 
 

@@ -72,12 +72,14 @@ class Evidence:
         self.judged_until_s = score.end_s
 
     def _learn_sync(self, sync: ModalityCalibration, curve: Curve, start_s: float, span_s: float) -> None:
-        self._curves.append((curve, span_s))
-        means = _means_since(self._curves)
-        likeliest = int(self._stretches.shares.argmax()) if len(means) > 1 else 0
-        agreement = sync.logit({"agreement": agreement_with(means[likeliest], curve)})
+        agreement: float | None = 0.0  # the first curve of all has nothing to agree with
+        if self._curves:
+            before = _means_since(self._curves)[int(self._stretches.shares.argmax())]
+            agreement = sync.logit({"agreement": agreement_with(before, curve)})
         alone = sync.logit({"confidence": peak(curve)[1], "log_s": math.log(span_s)})
         self._stretches.add((alone if agreement is None else agreement) or 0.0, start_s, span_s)
+        self._curves.append((curve, span_s))
+        means = _means_since(self._curves)
         shares, since_s = self._stretches.shares, np.cumsum([span for _, span in reversed(self._curves)])[::-1]
         self._log_odds = np.zeros(len(means))
         for index in np.flatnonzero(shares >= SLIGHT):
@@ -93,7 +95,7 @@ class Evidence:
         enough = p_fake is not None and self._policy.is_enough(self._seen_s)
         state: State = "insufficient"
         if p_fake is not None and enough:
-            calls = p_fake >= self._policy.threshold and (last or self._policy.is_mature(stretch_s))
+            calls = p_fake >= self._policy.threshold and self._policy.is_mature(stretch_s, last=last)
             state = "fake" if calls else "suspicious" if p_fake >= self._policy.suspicious else "genuine"
         return Verdict(
             modality=modality,
@@ -126,7 +128,7 @@ def of_all_forgeries(log_odds: NDArray[np.float64], seen_share: float) -> NDArra
 
 
 def agreement_with(mean: Curve, curve: Curve) -> float:
-    """How far `curve` stands out where `mean` (which may hold it) has its peak, in its own strays; 0 when it says nothing there."""
+    """How far `curve` stands out where `mean` has its peak, in its own strays; 0 when it says nothing there."""
     if np.isnan(mean).all():
         return 0.0
     value = float(curve[int(np.nanargmax(mean))])

@@ -19,8 +19,9 @@ class Policy:
     the sequential test takes for granted (see `alerts.stretches`). `seen_share`: of forgeries, how many the models can see; the others
     look genuine, so genuine looks alone never bring p_fake below (1 − share) / (2 − share).
     `min_evidence_s`: less judged media than this is `too_short`. `mature_s`: a stretch of a running stream may be called fake from this
-    age on. `stale_s`: without new evidence for this long, the verdict is withdrawn. `hold_s`: an incident closes when p_fake stayed below
-    `suspicious` this long; `cooldown_s`: after that, no new one opens for this long. `update_every_s`: an open incident reports again.
+    age on, the last stretch of a file from `shortest_s` on. `stale_s`: without new evidence for this long, the verdict is withdrawn.
+    `hold_s`: an incident closes when p_fake stayed below `suspicious` this long; `cooldown_s`: after that, no new one opens for this
+    long. `update_every_s`: an open incident reports again.
     """
 
     threshold: float
@@ -31,6 +32,7 @@ class Policy:
     stretch_s: float = 60.0
     min_evidence_s: float = 1.0
     mature_s: float = 2.4
+    shortest_s: float = 1.0
     stale_s: float = 6.0
     hold_s: float = 2.4
     cooldown_s: float = 3.0
@@ -39,8 +41,8 @@ class Policy:
     def is_enough(self, evidence_s: float) -> bool:
         return evidence_s >= self.min_evidence_s - TOLERANCE_S
 
-    def is_mature(self, evidence_s: float) -> bool:
-        return evidence_s >= self.mature_s - TOLERANCE_S
+    def is_mature(self, evidence_s: float, *, last: bool = False) -> bool:
+        return evidence_s >= (min(self.shortest_s, self.mature_s) if last else self.mature_s) - TOLERANCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +78,5 @@ def default_policy(modality: Modality, calibration: ModalityCalibration) -> Poli
         seen_share=calibration.seen_share,
     )
     if modality == "sync":  # one window of lips says little: gather longer
-        return replace(policy, mature_s=4.8, hold_s=4.8, min_evidence_s=1.8)
+        return replace(policy, mature_s=4.8, shortest_s=3.6, hold_s=4.8, min_evidence_s=1.8)
     return policy

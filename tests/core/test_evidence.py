@@ -33,6 +33,13 @@ def test_a_short_file_is_decided_by_what_there_is() -> None:
     assert Evidence(POLICY).add(score(0.0, 5.0), last=True).state == "fake"
 
 
+def test_a_short_file_of_lips_is_not_called_fake_on_one_curve() -> None:
+    evidence = Evidence(POLICIES.sync, SYNC)
+    verdict = evidence.add(Score("sync", None, 0.0, 2.4, None, sync_curve=curve_with_peak(0, 0.0, 1)), last=True)
+    assert verdict.state == "suspicious"
+    assert (verdict.p_fake or 0.0) > POLICIES.sync.threshold
+
+
 def test_not_looking_is_never_genuine() -> None:
     evidence = Evidence(POLICY)
     verdict = evidence.add(score(0.0, None, "no_speech"))
