@@ -38,9 +38,9 @@ JUDGED_EVERY_S = 150
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--speech-minutes", type=float, default=5)
-    parser.add_argument("--sync-minutes", type=float, default=17)
-    parser.add_argument("--label-minutes", type=float, default=4)
+    parser.add_argument("--speech-minutes", type=float, default=4.5)
+    parser.add_argument("--sync-minutes", type=float, default=15.5)
+    parser.add_argument("--label-minutes", type=float, default=6.5)
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--run", default="audio_visual", help="name of the run, for a second one beside it")

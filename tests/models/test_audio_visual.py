@@ -11,7 +11,7 @@ import monitor
 from monitor.inference.card import read_card
 
 PATH = Path(monitor.__file__).parents[1] / "exported_models" / "audio_visual.onnx"
-OUTPUTS = ["logits", "count_logits", "lip_embedding", "voice_embedding"]
+OUTPUTS = ["logits", "count_logits", "lip_embedding", "voice_embedding", "frame_logits"]
 Inputs = dict[str, np.ndarray]
 
 
@@ -52,6 +52,7 @@ def test_shapes_and_unit_length(session: onnxruntime.InferenceSession, steps: in
     out = run(session, clip(0, 2, steps))
     assert out["logits"].shape == (2, 2)
     assert out["count_logits"].shape == (2, 3)
+    assert out["frame_logits"].shape == (2, steps, 2)
     for name in ("lip_embedding", "voice_embedding"):
         assert out[name].shape[:2] == (2, steps)
         assert np.abs(np.linalg.norm(out[name], axis=2) - 1).max() < 1e-4
@@ -110,4 +111,4 @@ def test_a_window_costs_little(session: onnxruntime.InferenceSession):
         start = time.perf_counter()
         run(session, inputs)
         took.append(time.perf_counter() - start)
-    assert min(took) < 0.12, "a window of 2.4 s must cost far less than its share of one core"
+    assert min(took) < 0.05, "a window of 2.4 s must cost far less than its share of one core"
