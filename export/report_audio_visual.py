@@ -206,9 +206,10 @@ ABOUT: dict[str, Any] = {
     "of file numbers (avspeech, which has no speaker labels: a presenter may be on both sides), pages with generators and speakers"
     " (voices).",
     "limits": "Its sync embeddings find dubs and bad lip-sync; good re-animation is as much in step as genuine talk. Its audio label, "
-    "taught by voice_forgery, shares that net's blind spots. Its video label is at chance on held-back clips: calibration must give it no weight. Few people "
-    "and mostly two looks (studio, phone) taught it what lips do. It tells lags up to ±1.2 s; a constant offset is transport. Recordings "
-    "of other sources are themselves up to two pictures off, so that an offset below 0.1 s says little.",
+    "taught by voice_forgery, shares that net's blind spots. Its video label is at chance on held-back clips: calibration must "
+    "give it no weight. Few people and mostly two looks (studio, phone) taught it what lips do. It tells lags up to ±1.2 s; a "
+    "constant offset is transport. Recordings of other sources are themselves up to two pictures off, so that an offset below 0.1"
+    " s says little.",
     "licence": "weights Apache-2.0 as far as they are ours to give; trained on research-only material, so for research use until "
     "retrained on cleared data",
 }

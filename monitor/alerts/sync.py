@@ -9,7 +9,7 @@ LAGS = 2 * MAX_LAG_STEPS + 1
 MIN_STEPS = 10  # spoken steps that must overlap at a lag
 GUARD_STEPS = 4  # lags this near to the peak belong to it
 FLOOR = 0.04  # no curve is trusted to wobble less than this away from its peak
-CERTAIN = 2.5  # a lower peak says nothing about the offset: most genuine devset clips lie above, a tenth of the dubs
+CERTAIN = 3.0  # a lower peak says nothing about the offset: every genuine devset clip lies above, one dub in twenty
 Floats = NDArray[np.float32]
 
 
