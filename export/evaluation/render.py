@@ -53,10 +53,19 @@ def card_rows(numbers: Told) -> list[tuple[str, str]]:
     entries = {"": numbers, **{name: entry for name, entry in numbers.items() if isinstance(entry, dict)}}
     rows = []
     for name, entry in entries.items():
-        flat = [f"{key.replace('_', ' ')} {value}" for key, value in entry.items() if isinstance(value, str | int | float)]
+        flat = [f"{key.replace('_', ' ')} {_flat(value)}" for key, value in entry.items() if _flat(value)]
         if flat:
             rows.append((name.replace("_", " "), "; ".join(flat).replace("|", "/")))
     return rows
+
+
+def _flat(value: Any) -> str:
+    """A number or words as they are, [value, low, high] with brackets, other short lists of numbers as a/b; "" for what is deeper."""
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and len(value) <= 3 and all(isinstance(each, int | float) for each in value):
+        return ranged(value) if len(value) == 3 else "/".join(map(str, value))
+    return ""
 
 
 def suite(points: Sequence[Told]) -> Told:

@@ -304,7 +304,8 @@ def test_numbers_as_they_are_printed() -> None:
     assert [number(x) for x in (None, 0.5, 1.0)] == ["–", ".500", "1.000"]
     assert ranged([0.5, None, None]) == ".500"
     assert by_hand("nothing") == ""
-    assert card_rows({"recall": 1.0, "held": {"auc": 0.7, "by": {"a": 1}}}) == [("", "recall 1.0"), ("held", "auc 0.7")]
+    told = {"recall": 1.0, "held": {"auc": [0.7, 0.6, 0.8], "called_fake": [0, 44], "by": {"a": 1}}}
+    assert card_rows(told) == [("", "recall 1.0"), ("held", "auc .700 (.600–.800); called fake 0/44")]
 
 
 def test_wrong_wishes_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
