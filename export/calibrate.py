@@ -20,7 +20,7 @@ from export.data.held_out import HeldClip, held_faces, held_talk, held_voices
 from export.data.pool import pool_folder
 from export.data.worn import Worn
 from export.evidence import File, SeenWindow, load_models, look_at_all
-from export.fitting import Fit, Looked, auc_interval, calibration_error, cross_fit, fit, helpful, log_loss, split_logits, visible
+from export.fitting import MIN_GAIN, Fit, Looked, auc_interval, calibration_error, cross_fit, fit, helpful, log_loss, split_logits, visible
 from export.rehearsal import at_most, cast, correlation_of, delays_s, genuine_calls, incidents, told
 from export.training import auc
 from monitor.alerts.calibration import Calibration, ModalityCalibration, sigmoid
@@ -83,7 +83,9 @@ def calibrate(name: Modality, held: Held, budget: float) -> tuple[ModalityCalibr
     """The calibration of audio or video, and what it gives on unseen clips and in rehearsed calls."""
     correlation = 0.5
     for _ in range(2):  # the correlation is that of log-odds, and they depend on it a little
-        names = min(FUSIONS[name], key=lambda each: log_loss(cross_fit(held.clips, each, (), correlation)))
+        simple, full = FUSIONS[name]
+        losses = [log_loss(cross_fit(held.clips, each, (), correlation)) for each in (simple, full)]
+        names = full if losses[1] < losses[0] - MIN_GAIN else simple
         rough = fit(held.clips, names, (), correlation)
         talk = _by_person([(clip, rough) for clip in held.talk])
         everybody = talk + _by_person([(clip, rough) for clip in held.clips if not clip.fake])
