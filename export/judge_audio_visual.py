@@ -110,6 +110,17 @@ class Judge:
             parts.append(net(nothing, mel, torch.zeros(len(mel)), torch.ones(len(mel)))[0][:, 1])
         return torch.cat(parts).numpy()
 
+    @torch.no_grad()
+    def spliced(self, net: AudioVisualNet) -> float:
+        """AUC of forged against genuine steps where the middle 0.8 s of held genuine voices is a forged one's, within clips."""
+        net.eval()
+        genuine, forged = self._voices[~self._forged], self._voices[self._forged]
+        mixed = genuine.copy()
+        mixed[:, 80:160] = np.resize(forged, genuine.shape)[:, 80:160]
+        nothing, zero = torch.zeros(len(mixed), VOICE_STEPS, 64, 64), torch.zeros(len(mixed))
+        moments = net(nothing, torch.from_numpy(mixed), zero, zero + 1)[4][:, :, 1].numpy()
+        return float(np.mean([auc(np.r_[each[:20], each[40:]], each[20:40]) for each in moments]))
+
 
 def judged_sync(embedded: Sequence[tuple[Floats, Floats]], who: Sequence[str]) -> Synced:
     """From (lips, voice) of clips in step: each pair, and each lips with STRANGERS voices of other people of about the same length."""

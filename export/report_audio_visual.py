@@ -38,7 +38,7 @@ def export_best(stores: Stores, pool: Path, stages: Mapping[str, Path], folder: 
         numbers["speech"] = {"measured_on": "the held-back talk, after the first stage", "read": Judge(stores).speech(learned)[1]}
         best_of(stages["judged"], learned)
     minutes = ", ".join(f"{stage} {each:.0f}" for stage, each in spent.items())
-    made_with = f"python -m export.train_audio_visual; one shared CPU thread, minutes: {minutes}; seed 1"
+    made_with = f"python -m export.train_audio_visual --run lips; one shared CPU thread, minutes: {minutes}; seed 1"
     card = export_model(net, "audio_visual", INPUTS, OUTPUTS, _examples(), ABOUT | {"made_with": made_with, "numbers": numbers}, folder)
     for name, found in numbers.items():
         print(name, found)
@@ -71,6 +71,7 @@ def on_held(net: AudioVisualNet, stores: Stores) -> dict[str, Any]:
         "matched_fakes": twins,
         "video_auc_by_family": {name: round(auc(logits[~fake], logits[[row["family"] == name for row in rows]]), 2) for name in families},
         "audio_auc_without_face": round(labelled.audio_auc, 3),
+        "audio_steps_auc_within_spliced_clips": round(judge.spliced(net), 3),
     }
 
 
