@@ -82,7 +82,11 @@ def _numbers(rows: Sequence[Looked], forged_tops: Sequence[float], genuine_tops:
 
 
 def mean_of(curves: Sequence[Curve]) -> Curve:
-    return np.nanmean(np.stack(curves), 0).astype(np.float32)
+    """Mean of the curves that have a value at each lag; NaN where none has."""
+    stacked = np.stack(curves)
+    known = (~np.isnan(stacked)).sum(0)
+    mean: Curve = np.where(known > 0, np.nansum(stacked, 0) / np.maximum(known, 1), np.nan).astype(np.float32)
+    return mean
 
 
 def dub(lips: Sequence[LipsAndVoice], voices: Sequence[LipsAndVoice]) -> list[Curve]:

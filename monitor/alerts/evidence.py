@@ -72,7 +72,7 @@ class Evidence:
         self.judged_until_s = score.end_s
 
     def _learn_sync(self, sync: ModalityCalibration, curve: Curve, start_s: float, span_s: float) -> None:
-        agreement: float | None = 0.0  # the first curve of all has nothing to agree with
+        agreement: float | None = None  # the first curve of all has nothing to agree with
         if self._curves:
             before = _means_since(self._curves)[int(self._stretches.shares.argmax())]
             agreement = sync.logit({"agreement": agreement_with(before, curve)})
