@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.limit:
         clips = clips[:: max(1, len(clips) // options.limit)][: options.limit]
     task = Task(options.folder.name, options.models, QUICK if options.quick else FULL, sections, options.pool, options.calls)
-    told: dict[str, Any] = {"command": shlex.join(["python", "-m", "export.evaluate", *given])}
+    shown = [word for word, before in zip(given, ["", *given], strict=False) if "--worst" not in (word, before)]  # changes no number
+    told: dict[str, Any] = {"command": shlex.join(["python", "-m", "export.evaluate", *shown])}
 
     def keep(numbers: dict[str, Any]) -> None:
         """A run that is stopped leaves the sections that it finished."""

@@ -159,7 +159,7 @@ def _changed(product: Product, known: Judged, facts: dict[Any, Facts], clips: li
     rows = []
     for name, way in ways.items():
         scores = scores_of(again[name], modality)
-        paths = {clip.path for clip, _ in again[name]}
+        paths = {clip.path for clip, said in again[name] if said.p(modality) is not None}
         rows.append(
             {
                 "nuisance": way.word,

@@ -64,7 +64,8 @@ def _flat(value: Any) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     if isinstance(value, list) and len(value) <= 3 and all(isinstance(each, int | float) for each in value):
-        return ranged(value) if len(value) == 3 else "/".join(map(str, value))
+        is_range = len(value) == 3 and value[1] <= value[0] <= value[2]
+        return ranged(value) if is_range else "/".join(map(str, value))
     return ""
 
 

@@ -304,8 +304,16 @@ def test_numbers_as_they_are_printed() -> None:
     assert [number(x) for x in (None, 0.5, 1.0)] == ["–", ".500", "1.000"]
     assert ranged([0.5, None, None]) == ".500"
     assert by_hand("nothing") == ""
-    told = {"recall": 1.0, "held": {"auc": [0.7, 0.6, 0.8], "called_fake": [0, 44], "by": {"a": 1}}}
-    assert card_rows(told) == [("", "recall 1.0"), ("held", "auc .700 (.600–.800); called fake 0/44")]
+    told = {"recall": 1.0, "held": {"auc": [0.7, 0.6, 0.8], "called_fake": [0, 44], "quantiles": [-2.0, 0.5, 1.0], "by": {"a": 1}}}
+    assert card_rows(told) == [("", "recall 1.0"), ("held", "auc .700 (.600–.800); called fake 0/44; quantiles -2.0/0.5/1.0")]
+
+
+def test_the_published_page_is_that_of_the_published_numbers() -> None:
+    page, numbers = REPOSITORY / "docs/evaluation.md", REPOSITORY / "docs/evaluation.json"
+    text = page.read_text()
+    images = re.findall(r"\((images/evaluation_\w+\.svg)\)", text)
+    assert all((page.parent / image).is_file() for image in images)
+    assert report(json.loads(numbers.read_text()), images, by_hand(text)) == text
 
 
 def test_wrong_wishes_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
