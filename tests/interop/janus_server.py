@@ -48,8 +48,8 @@ async def janus(program: str, folder: Path) -> AsyncIterator[str]:
             while True:
                 assert process.returncode is None, (folder / "log").read_text()
                 with contextlib.suppress(ClientError):
-                    await session.get(f"{address}/info")
-                    break
+                    async with session.get(f"{address}/info"):
+                        break
                 await asyncio.sleep(0.2)
         yield address
     finally:
