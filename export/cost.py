@@ -17,17 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.data.recordings import items_of
 from monitor.alerts.incidents import Incidents
 from monitor.alerts.policy import Policies
-from monitor.channel import Channel
 from monitor.faces.detect import FaceDetector
 from monitor.faces.watch import FaceWatcher
 from monitor.inference.detectors import Detectors
 from monitor.inference.engine import JUDGES, Engine
 from monitor.inference.session import Arrays, Model
-from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.media import AudioChunk, MediaInfo, VideoFrame
 from monitor.pipeline import FILE_PATIENCE_S
-from monitor.sources.container import ContainerSource
 from monitor.speech.vad import speech_marks
 from monitor.windows import Windows
 
@@ -79,7 +78,7 @@ def main() -> None:
 async def spend(path: Path, models: dict[str, Model], engine: Engine, costs: Costs) -> float:
     """Take a file through all stages; returns its seconds."""
     with costs.stage("decode"):
-        items = [item async for item in _read(path)]
+        items = await items_of(path)
     run = {name: costs.model(name, model) for name, model in models.items()}
     watcher = FaceWatcher(FaceDetector(lambda picture: run["face_detector"]({"input": picture})))
     cutter = Windows(speech_marks, FILE_PATIENCE_S)
@@ -107,14 +106,6 @@ def _later(run: Callable[[Arrays], dict[str, NDArray[np.float32]]]) -> Callable[
         return run(inputs)
 
     return awaited
-
-
-async def _read(path: Path) -> Any:
-    everything: Channel[MediaItem] = Channel(100_000, "wait")
-    await ContainerSource(str(path)).run(everything)
-    everything.close()
-    async for item in everything:
-        yield item
 
 
 if __name__ == "__main__":

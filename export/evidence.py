@@ -84,13 +84,6 @@ def look_at_all(sources: Sequence[Source], models: dict[str, Model], what: str) 
         return [runner.run(_look_at(source, models["face_detector"], detectors)) for source in shown]
 
 
-def cut_all(sources: Sequence[Source], detector: Model, what: str) -> None:
-    """Only fill the cache of `look_at_all`."""
-    with asyncio.Runner() as runner:
-        for source in track(sources, f"cutting {what}", console=Console(stderr=True)):
-            runner.run(windows_of(source, detector))
-
-
 async def _look_at(source: Source, detector: Model, detectors: Detectors) -> list[SeenWindow]:
     return [_seen(window, await detectors.look(window)) for window in await windows_of(source, detector)]
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from export.data.face_fold import fold_of, not_trained_on
 from export.data.faces import MARGIN_PX, NUISANCES, FaceCache, FaceRow
+from export.evaluation.maps import map_numbers
 from export.nets.face import FaceNet
 from export.to_onnx import Port, export_model
 from export.training import auc, best_of, matched_auc
@@ -98,25 +99,13 @@ def fold_auc(clips: Sequence[Clip]) -> dict[str, Any]:
     }
 
 
-def pixel_auc(net: nn.Module, cache: FaceCache, rows: Sequence[int]) -> dict[str, float]:
-    """How well the map's cells tell changed from untouched ones in fakes with a known original: mean over crops; all cells together."""
+def cell_numbers(net: nn.Module, cache: FaceCache, rows: Sequence[int]) -> dict[str, float]:
+    """How well the map's cells tell changed from untouched ones in fakes with a known original."""
     paired = [i for i in rows if cache.rows[i].fake and cache.rows[i].masked]
-    each, changed, untouched = [], [], []
     if not paired:
         return {}
-    for index, cells in zip(paired, judge_rows(net, cache, paired)[1], strict=True):
-        wide = cache.masks[index].astype(np.float32) / 255
-        cut = wide[4:-4, 4:-4].reshape(16, 2, 16, 2).mean((1, 3))
-        yes, no = cells[cut > 0.5], cells[cut < 0.05]
-        if len(yes) >= 4 and len(no) >= 4:
-            each.append(auc(no, yes))
-        changed.append(yes)
-        untouched.append(no)
-    return {
-        "per_crop": round(float(np.mean(each)), 3),
-        "all_cells": round(auc(np.concatenate(untouched), np.concatenate(changed)), 3),
-        "crops": len(each),
-    }
+    numbers = map_numbers(judge_rows(net, cache, paired)[1], cache.cells(paired))
+    return {name: round(value, 3) for name, value in numbers.items()}
 
 
 def leanings(clips: Sequence[Clip]) -> dict[str, float]:
@@ -139,7 +128,7 @@ def numbers_of(net: nn.Module, cache: FaceCache, pool: Path) -> dict[str, Any]:
         | {"what": "clip AUC (mean of 10 crops) on devset, never trained or chosen on; plain is flattered by looks, matched counts"},
         "held_out_talk": {"clips": len(talk), "quantiles_5_50_95": [round(float(q), 2) for q in np.quantile(talk, (0.05, 0.5, 0.95))]}
         | {"what": "logits of genuine talk (phones, webcams, studio) of people never trained on"},
-        "map_cells": pixel_auc(net, cache, fold.held)
+        "map_cells": cell_numbers(net, cache, fold.held)
         | {"what": "changed against untouched 16x16 cells of held-out fakes with their own original"},
         "score_against_looks_of_genuine": {"held_out_wild": leanings(held), "devset": leanings(dev), "what": "rank correlation, 0 is best"},
     }

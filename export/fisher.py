@@ -5,12 +5,13 @@ cameras), against how unlike the fakes are among themselves, and against what a 
 learns the people; over four folds of unseen generators this ranks better (docs/evaluation.md).
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from export.data.pool import even_shares
 
 Floats = NDArray[np.float64]
 LEAST_SPREAD = 0.02  # a number that hardly ever moves must not decide when it does
@@ -41,16 +42,9 @@ def discriminant(of: Material, alone_share: float, ridge: float, wear: float = 0
     centre, spread = of.genuine.mean(0), np.maximum(of.genuine.std(0), LEAST_SPREAD)
     pairs, worn = of.pairs / spread, of.worn / spread
     noise = np.cov(of.genuine.T / spread[:, None]) + np.cov(pairs.T) + wear * (worn.T @ worn) / max(1, len(worn))
-    lean = _shares(of.pair_generators) @ pairs
+    lean = even_shares(of.pair_generators) @ pairs
     if alone_share:
-        lean = lean + alone_share * (_shares(of.alone_generators) @ (of.alone / spread) - (of.base / spread).mean(0))
+        lean = lean + alone_share * (even_shares(of.alone_generators) @ (of.alone / spread) - (of.base / spread).mean(0))
     weight = np.linalg.solve(noise + ridge * np.eye(len(noise)), lean) / spread
     weight /= (of.genuine @ weight).std() + 1e-9
     return weight, float(-centre @ weight)
-
-
-def _shares(generators: Sequence[str]) -> Floats:
-    """Weights that sum to one: a crop of a generator with n crops weighs 1/√n."""
-    counts = Counter(generators)
-    weights = np.array([counts[name] ** -0.5 for name in generators])
-    return np.asarray(weights / weights.sum(), np.float64)

@@ -18,7 +18,7 @@ from monitor.faces.watch import FaceWatcher
 from monitor.inference.engine import Engine
 from monitor.measurements import Measurements
 from monitor.media import AudioChunk, Emit, FrameFaces, MediaInfo, MediaItem, Score, VideoFrame, Window
-from monitor.sources import Source
+from monitor.sources import Source, feed
 from monitor.speech.vad import speech_marks
 from monitor.windows import Windows
 
@@ -79,11 +79,9 @@ async def watch(
 async def _read(source: Source, media: Channel[MediaItem]) -> SourceError | None:
     """A source that breaks off has delivered something: let that be judged before its error is raised."""
     try:
-        await source.run(media)
+        await feed(source, media)
     except SourceError as error:
         return error
-    finally:
-        media.close()
     return None
 
 

@@ -8,7 +8,7 @@ changed (0..255); `rows.json`, one `FaceRow` for each crop.
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,6 +67,13 @@ class FaceCache:
     def shot(self, index: int) -> Shot:
         """A crop and the same place a frame earlier: [2, 160, 160, 3]."""
         return np.stack([self.crops[index], self.before[index]])
+
+    def cells(self, indices: Sequence[int]) -> NDArray[np.float32]:
+        """Changed share 0..1 of the net's cells, of crops cut without jitter: [n, 16, 16]."""
+        wide = np.stack([self.masks[i] for i in indices]).astype(np.float32) / 255
+        margin = MARGIN_PX * MASK_PX // WIDE_PX
+        wide = wide[:, margin:-margin, margin:-margin]
+        return np.asarray(wide.reshape(len(wide), 16, 2, 16, 2).mean((2, 4)), np.float32)
 
 
 def _row(saved: dict[str, object]) -> FaceRow:

@@ -1,6 +1,7 @@
 """What may happen to sound on its way through a call, done to genuine and forged speech alike."""
 
 import io
+from dataclasses import dataclass
 from typing import cast
 
 import av
@@ -90,21 +91,40 @@ def roughen(samples: Floats, rng: np.random.Generator) -> Floats:
     return samples.astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Colouring:
+    """How strongly microphones, rooms and lines may colour a voice: decibels, and how often each happens."""
+
+    peak_db: float
+    narrow_share: float
+    narrow_least_db: float
+    thin_share: float
+
+    def gain_db(self, hz: NDArray[np.float32], rng: np.random.Generator) -> Floats:
+        """One draw: tilt with two broad resonances, an upper and a lower band limit; float32 as long as `hz`."""
+        gain_db = np.zeros(len(hz), np.float32)
+        if rng.random() < 0.5:
+            gain_db += rng.uniform(-5, 5) * np.log2(np.maximum(hz, 100) / 1000) / 2
+            for _ in range(2):
+                centre_hz, width = 10 ** rng.uniform(2.2, 3.85), rng.uniform(0.2, 0.8)
+                height_db = rng.uniform(-self.peak_db, self.peak_db)
+                gain_db += height_db * np.exp(-(((np.log10(np.maximum(hz, 1) / centre_hz)) / width) ** 2))
+        if rng.random() < self.narrow_share:
+            edge_hz = rng.uniform(3000, 7800)
+            gain_db -= np.clip((hz - edge_hz) / rng.uniform(60, 600), 0, 1) * rng.uniform(self.narrow_least_db, 90)
+        if rng.random() < self.thin_share:
+            gain_db -= np.clip((rng.uniform(60, 350) - hz) / 100, 0, 1) * 50
+        return gain_db
+
+
+COLOURING = Colouring(peak_db=7, narrow_share=0.4, narrow_least_db=30, thin_share=0.3)
+
+
 def _filtered(samples: Floats, rng: np.random.Generator) -> Floats:
     """Linear distortions in one FFT: band limit (3–8 kHz, or a telephone's 300–3,400 Hz), tilt, two broad resonances, a short room."""
     size = fft.next_fast_len(len(samples) + 4096, real=True)
     hz = np.fft.rfftfreq(size, 1 / AUDIO_RATE_HZ).astype(np.float32)
-    gain_db = np.zeros(len(hz), np.float32)
-    if rng.random() < 0.5:
-        gain_db += rng.uniform(-5, 5) * np.log2(np.maximum(hz, 100) / 1000) / 2
-        for _ in range(2):
-            centre, width = 10 ** rng.uniform(2.2, 3.85), rng.uniform(0.2, 0.8)
-            gain_db += rng.uniform(-7, 7) * np.exp(-(((np.log10(np.maximum(hz, 1) / centre)) / width) ** 2))
-    if rng.random() < 0.4:
-        edge = rng.uniform(3000, 7800)
-        gain_db -= np.clip((hz - edge) / rng.uniform(60, 600), 0, 1) * rng.uniform(30, 90)
-    if rng.random() < 0.3:
-        gain_db -= np.clip((rng.uniform(60, 350) - hz) / 100, 0, 1) * 50
+    gain_db = COLOURING.gain_db(hz, rng)
     spectrum = fft.rfft(samples.astype(np.float32), size) * (10 ** (gain_db / 20)).astype(np.float32)
     if rng.random() < 0.25:
         taps = np.arange(int(rng.uniform(0.02, 0.25) * AUDIO_RATE_HZ))

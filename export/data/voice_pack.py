@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from export.data.sound import Colouring
 from monitor.speech.features import LOG_FLOOR, RMS, spectrogram
 
 Floats = NDArray[np.float32]
@@ -20,6 +21,7 @@ LOWEST, STEP = -11.6, 0.08  # log power of byte 0, and between two bytes (a thir
 POWER = np.exp(LOWEST + STEP * np.arange(256)).astype(np.float32)
 MEAN_POWER = np.float32(RMS**2 * 150)  # of a bin at fixed RMS: 150 is the energy of the 25 ms Hann window
 HZ = np.arange(BINS, dtype=np.float32) * 31.25
+COLOURING = Colouring(peak_db=6, narrow_share=0.3, narrow_least_db=20, thin_share=0.2)
 
 
 class SpectrumPack:
@@ -77,16 +79,7 @@ class Distort:
     def channel(self) -> Channel:
         """(filter power gain [256], noise power [256] relative to the mean power, level gain, place in the noise)."""
         rng = self._rng
-        gain_db, noise = np.zeros(BINS, np.float32), np.zeros(BINS, np.float32)
-        if rng.random() < 0.5:
-            gain_db += rng.uniform(-5, 5) * np.log2(np.maximum(HZ, 100) / 1000) / 2
-            for _ in range(2):
-                centre_hz, width = 10 ** rng.uniform(2.2, 3.85), rng.uniform(0.2, 0.8)
-                gain_db += rng.uniform(-6, 6) * np.exp(-(((np.log10(np.maximum(HZ, 1) / centre_hz)) / width) ** 2))
-        if rng.random() < 0.3:
-            gain_db -= np.clip((HZ - rng.uniform(3000, 7800)) / rng.uniform(60, 600), 0, 1) * rng.uniform(20, 90)
-        if rng.random() < 0.2:
-            gain_db -= np.clip((rng.uniform(60, 350) - HZ) / 100, 0, 1) * 50
+        gain_db, noise = COLOURING.gain_db(HZ, rng), np.zeros(BINS, np.float32)
         if rng.random() < 0.6:
             noise = (np.maximum(HZ, 30) ** -rng.uniform(0, 2.4)).astype(np.float32)
             noise *= np.float32(10 ** (-rng.uniform(12, 60) / 10)) / noise.mean()

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.data.pool import Floats
+from export.data.recordings import items_of
 from monitor.channel import Channel
 from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaItem, VideoFrame
-from monitor.sources.container import ContainerSource
 
 BANDS_HZ = (3400, 5000, 7000, 8000)
 
@@ -49,10 +49,7 @@ class Worn:
 
     async def run(self, out: Channel[MediaItem]) -> None:
         """Raises SourceError when the file cannot be read."""
-        items: Channel[MediaItem] = Channel(100_000, "wait")
-        await ContainerSource(str(self.path)).run(items)
-        items.close()
-        everything = [item async for item in items]
+        everything = await items_of(self.path)
         chunks = [item for item in everything if isinstance(item, AudioChunk)]
         wear = draw_wear(self.seed)
         sound = worn_sound(np.concatenate([chunk.samples for chunk in chunks]), wear, self.seed) if chunks else np.zeros(0, np.float32)

@@ -110,9 +110,3 @@ def _numbers(rows: Sequence[Row], p: NDArray[np.float64], family: str = "") -> T
         "forged_with_twin": twins,
         "forged": int(scores.forged.sum()),
     }
-
-
-def held_fold(numbers: Told) -> Told | None:
-    """What the shipped face net's card says about the fold it never saw."""
-    found: Told | None = numbers.get("held_out_wild")
-    return found

@@ -75,9 +75,7 @@ def aligned_pairs(model: Path, cache: FaceCache, held_clips: set[str], most: int
     if not rows:
         return {"crops": 0}
     shots = np.stack([cache.shot(i) for i in rows])[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
-    wide = np.stack([cache.masks[i] for i in rows]).astype(np.float32) / 255
-    masks = wide[:, 4:-4, 4:-4].reshape(-1, 16, 2, 16, 2).mean((2, 4))
-    return map_numbers(map_logits(model, shots), masks)
+    return map_numbers(map_logits(model, shots), cache.cells(rows))
 
 
 def made_calls(product: Product, model: Path, calls: Sequence[Any]) -> Told:

@@ -13,7 +13,7 @@ from monitor.channel import Channel
 from monitor.errors import MonitorError, SourceError
 from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaInfo, MediaItem, VideoFrame
 from monitor.pipeline import LOOKING
-from monitor.sources import Source
+from monitor.sources import Source, feed
 from monitor.sources.container import ContainerSource
 
 CHUNK = AUDIO_RATE_HZ // 50
@@ -29,13 +29,7 @@ async def each_item(source: Source, use: Callable[[MediaItem], Awaitable[bool]])
     """Give every item to `use` until it returns False or the media ends. Raises what the source raises."""
     items: Channel[MediaItem] = Channel(32, "wait")
 
-    async def read() -> None:
-        try:
-            await source.run(items)
-        finally:
-            items.close()
-
-    reading = asyncio.create_task(read())
+    reading = asyncio.create_task(feed(source, items))
     try:
         async for item in items:
             if not await use(item):

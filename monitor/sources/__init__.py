@@ -18,6 +18,14 @@ class Source(Protocol):
         """
 
 
+async def feed(source: Source, out: Channel[MediaItem]) -> None:
+    """Run `source` into `out`, which is closed however that ends. Raises what the source raises."""
+    try:
+        await source.run(out)
+    finally:
+        out.close()
+
+
 def open_stream(stream: Stream, ingest: Ingest) -> Source:
     """What a configured stream asks for; nothing is opened before `run`."""
     module = import_module(f"monitor.sources.{SOURCES[stream.source]}")

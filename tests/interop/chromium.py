@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
+import pytest
 from aiohttp import web
 
 from tests.synth import Recipe, write_media
@@ -41,6 +42,17 @@ class Browser:
 
     def has(self, what: str) -> bool:
         return any(told == what for told, _ in self.told)
+
+
+async def until(condition: Callable[[], bool], browser: Browser, seconds: float = 40) -> None:
+    """Wait for `condition`; the test fails when the page tells of a failure, or in vain."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.1)
+                assert not browser.has("failed"), browser.told
+    except TimeoutError:
+        pytest.fail(f"waited {seconds} s in vain; the page told {browser.told}")
 
 
 def camera_and_microphone(folder: Path) -> tuple[Path, Path]:

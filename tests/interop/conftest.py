@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.chromium import camera_and_microphone
+
 SYSTEM_PYTHON = "/usr/bin/python3"  # Debian's bindings of GStreamer exist for this one only
 
 
@@ -15,6 +17,17 @@ def need(program: str) -> str:
     if path is None:
         pytest.skip(f"{program} is not installed")
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    return need("chromium")
+
+
+@pytest.fixture(scope="session")
+def devices(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Files for a browser's camera and microphone."""
+    return camera_and_microphone(tmp_path_factory.mktemp("devices"))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from monitor.channel import Channel
 from monitor.media import MediaItem, VideoFrame
+from monitor.sources import feed
 from monitor.sources.webrtc import WebRtcSource
 
 
@@ -32,9 +33,8 @@ class Ingest:
     async def _run(self, source: WebRtcSource, channel: Channel[MediaItem]) -> None:
         reading = asyncio.create_task(self._read(channel))
         try:
-            await source.run(channel)
+            await feed(source, channel)
         finally:
-            channel.close()
             await reading
 
     async def _read(self, channel: Channel[MediaItem]) -> None:

@@ -5,7 +5,7 @@ import threading
 
 from monitor.channel import Channel
 from monitor.media import MediaItem, VideoFrame
-from monitor.sources import Source
+from monitor.sources import Source, feed
 
 
 async def listen(source: Source, enough=lambda items: False, seconds: float = 25) -> list[MediaItem]:
@@ -13,13 +13,7 @@ async def listen(source: Source, enough=lambda items: False, seconds: float = 25
     channel: Channel[MediaItem] = Channel(64, "drop_oldest", lambda item: isinstance(item, VideoFrame))
     items: list[MediaItem] = []
 
-    async def feed() -> None:
-        try:
-            await source.run(channel)
-        finally:
-            channel.close()
-
-    task = asyncio.create_task(feed())
+    task = asyncio.create_task(feed(source, channel))
     async with asyncio.timeout(seconds):
         async for item in channel:
             items.append(item)

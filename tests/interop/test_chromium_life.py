@@ -2,39 +2,21 @@
 
 import asyncio
 import re
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from monitor.media import AudioChunk, VideoFrame
 from monitor.service.app import Service
-from tests.interop.chromium import Browser, camera_and_microphone, publishing
+from tests.interop.chromium import publishing
+from tests.interop.chromium import until as wait_until
 from tests.interop.conftest import need
 from tests.interop.ingest import ingesting
 from tests.interop.turn_server import PASSWORD, USER, relay
 from tests.service.conftest import Running, running  # noqa: F401  a fixture
 
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    return need("chromium")
-
-
-@pytest.fixture(scope="session")
-def devices(tmp_path_factory) -> tuple[Path, Path]:
-    return camera_and_microphone(tmp_path_factory.mktemp("devices"))
-
-
-async def until(condition, browser: Browser, seconds: float = 60) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.1)
-                assert not browser.has("failed"), browser.told
-    except TimeoutError:
-        pytest.fail(f"waited {seconds} s in vain; the page told {browser.told}")
+until = partial(wait_until, seconds=60)
 
 
 def pictures(service: Service) -> int:

@@ -1,37 +1,15 @@
 """A real browser publishes camera and microphone: first into WebRtcSource alone, then into the running service."""
 
 import asyncio
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, VideoFrame
-from tests.interop.chromium import Browser, camera_and_microphone, publishing
-from tests.interop.conftest import need
+from tests.interop.chromium import publishing, until
 from tests.interop.ingest import ingesting
 from tests.synth import picture_events_s, sound_events_s
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    return need("chromium")
-
-
-@pytest.fixture(scope="session")
-def devices(tmp_path_factory) -> tuple[Path, Path]:
-    return camera_and_microphone(tmp_path_factory.mktemp("devices"))
-
-
-async def until(condition, browser: Browser, seconds: float = 40) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.1)
-                assert not browser.has("failed"), browser.told
-    except TimeoutError:
-        pytest.fail(f"waited {seconds} s in vain; the page told {browser.told}")
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])

@@ -11,6 +11,7 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCRtp
 
 from monitor.channel import Channel
 from monitor.media import MediaItem, VideoFrame
+from monitor.sources import feed
 from monitor.sources.webrtc import WebRtcSource
 from tests.synth import bursts, picture
 
@@ -91,14 +92,8 @@ class Listener:
         self.items: list[MediaItem] = []
         self.arrived_s: list[float] = []
         self.channel: Channel[MediaItem] = Channel(64, "drop_oldest", lambda item: isinstance(item, VideoFrame))
-        self.running = asyncio.create_task(self._run(source))
+        self.running = asyncio.create_task(feed(source, self.channel))
         self.reading = asyncio.create_task(self._read())
-
-    async def _run(self, source: WebRtcSource) -> None:
-        try:
-            await source.run(self.channel)
-        finally:
-            self.channel.close()
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ import pytest
 from monitor.channel import Channel
 from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.sources import feed
 from monitor.sources.container import ContainerSource
 from monitor.sources.opening import safe_name
 from tests.synth import Recipe, picture_events_s, rotate_mp4, sound_events_s, write_media
@@ -34,13 +35,7 @@ async def collect(source: ContainerSource, enough=lambda heard: False) -> Heard:
     channel: Channel[MediaItem] = Channel(16, "wait")
     heard = Heard()
 
-    async def feed() -> None:
-        try:
-            await source.run(channel)
-        finally:
-            channel.close()
-
-    task = asyncio.create_task(feed())
+    task = asyncio.create_task(feed(source, channel))
     async for item in channel:
         if isinstance(item, MediaInfo):
             heard.infos.append(item)
