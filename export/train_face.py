@@ -1,5 +1,7 @@
 """Train, judge and export the face-forgery localiser: python -m export.train_face [--minutes 35] [--pool DIR] [--out DIR] [--fresh].
 
+`--without erasing|edges|calls` leaves an idea out, to see what it is worth.
+
 Reads the pool (wild, stills, faces, talk, a little of avspeech; devset only to judge), one thread. Resumes an unfinished run by itself.
 """
 
@@ -10,27 +12,24 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from export.data.face_autoencoder import train_and_keep, weights_path
-from export.data.face_couples import Batch, Couples
+from export.data.face_couples import AS_IN_A_CALL, Couples
 from export.data.face_fold import fold_of, not_trained_on
 from export.data.faces import FaceCache, open_cache, weights_file
 from export.data.pool import cache_folder, pool_folder
 from export.face_discriminants import put_in_discriminants
-from export.face_report import clip_scores, export_best, fold_auc
-from export.nets.face import FaceNet, standardise
+from export.face_objective import erase, loss_of
+from export.face_report import clip_scores, export_best, fold_auc, some_of_each_clip
+from export.nets.face import FaceNet
 from export.to_onnx import MODELS
-from export.training import Average, Budget, Run, learning_rate, prepare
+from export.training import Average, Budget, Run, backward, learning_rate, prepare
 
 COUPLES = 16
 PEAK_RATE = 2e-3
-SMOOTHING = 0.05
-MAP_WEIGHT = 2.0
-UNKNOWN_MAP_WEIGHT = 0.3
-RANK_WEIGHT = 0.5
-JUDGE_EVERY_S = 120.0
+JUDGE_EVERY_S = 60.0
+IDEAS = ("erasing", "edges", "calls")
 
 
 def main() -> None:
@@ -39,6 +38,7 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--out", type=Path, default=MODELS, help="where face_forgery.onnx and .json go")
     parser.add_argument("--start-from", type=Path, help="a checkpoint whose weights a fresh run begins with")
+    parser.add_argument("--without", choices=IDEAS, action="append", default=[], help="leave an idea out; may be given again")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--run", default="face", help="name of the run, for a second one beside it")
     parser.add_argument("--fresh", action="store_true", help="forget an unfinished run")
@@ -59,7 +59,7 @@ def main() -> None:
 def train(cache: FaceCache, pool: Path, checkpoint: Path, options: argparse.Namespace) -> None:
     """Until the time is over; the averaged net that does best on the held-out fold (see `merit`) is the one kept."""
     rng = prepare(options.seed)
-    net = FaceNet()
+    net = FaceNet(edges="edges" not in options.without)
     net.backbone.load_keras(weights_file(pool, "mobilenetv2_035_imagenet.npz"))
     if options.start_from:
         net.load_state_dict(torch.load(options.start_from, weights_only=False)["parts"]["average"], strict=False)
@@ -76,24 +76,28 @@ def train(cache: FaceCache, pool: Path, checkpoint: Path, options: argparse.Name
     if not weights_path().is_file():
         print("training the workshop's autoencoder (4 minutes, once)", flush=True)
         train_and_keep(cache, pool)
-    batches = Couples(cache, fold.train, rng).batches(COUPLES)
+    calls = 0.0 if "calls" in options.without else AS_IN_A_CALL
+    batches = Couples(cache, fold.train, rng, calls).batches(COUPLES)
+    held = some_of_each_clip(cache, fold.held)
     budget = Budget(options.minutes, run.spent_s, run.step)
-    recent, judged_s = 1.0, budget.spent_s
+    recent, judged_s, erased = 1.0, budget.spent_s, None
     for step in budget:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(budget.share, PEAK_RATE)
         net.train()
-        loss = loss_of(net, next(batches))
+        batch = next(batches)
+        loss, map_logits = loss_of(net, batch, erased)
+        erased = None if "erasing" in options.without else erase(batch, map_logits)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        backward(loss)
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         average.update(net)
         recent += 0.02 * (loss.item() - recent)
         if budget.spent_s - judged_s > JUDGE_EVERY_S:
             judged_s = budget.spent_s
-            judge(run, budget, average.net, cache, fold.held, f"{2 * COUPLES * step} crops, loss {recent:.3f}")
-    judge(run, budget, average.net, cache, fold.held, "end")
+            judge(run, budget, average.net, cache, held, f"{2 * COUPLES * step} crops, loss {recent:.3f}")
+    judge(run, budget, average.net, cache, held, "end")
 
 
 def judge(run: Run, budget: Budget, net: nn.Module, cache: FaceCache, held: list[int], progress: str) -> None:
@@ -107,26 +111,6 @@ def merit(found: dict[str, Any]) -> float:
     """What chooses the state to keep: matched AUC counts half, the mean over the families and the pairs a quarter each."""
     families = found["families"].values()
     return float(0.5 * found["matched"] + 0.25 * sum(families) / max(1, len(families)) + 0.25 * (found["above_own_original"] or 0.5))
-
-
-def loss_of(net: FaceNet, batch: Batch) -> Tensor:
-    """Label; a fake above its own genuine counterpart; map where it is known, else half of a forged face's cells should find something."""
-    faces, earlier = (torch.from_numpy(each).contiguous(memory_format=torch.channels_last) for each in (batch.faces, batch.earlier))
-    labels, maps, known = torch.from_numpy(batch.labels), torch.from_numpy(batch.maps), torch.from_numpy(batch.map_known)
-    with torch.autocast("cpu", torch.bfloat16):
-        colour = standardise(faces)
-        with torch.no_grad():
-            features = net.backbone(colour)
-        logit, map_logits = net.learned(faces, earlier, colour, features)
-    logit, map_logits = logit.float(), map_logits.float()
-    label_loss = F.binary_cross_entropy_with_logits(logit, labels * (1 - SMOOTHING) + SMOOTHING / 2)
-    cells = F.binary_cross_entropy_with_logits(map_logits, maps, reduction="none", pos_weight=torch.tensor(2.0)).mean((1, 2))
-    upper_half = torch.topk(map_logits.flatten(1), 128, dim=1).values.mean(1)
-    map_loss = (cells * known).sum() / known.sum().clamp(min=1)
-    unknown_loss = (F.softplus(-upper_half) * (1 - known)).mean()
-    genuine, forged = logit.chunk(2)
-    rank_loss = F.softplus(genuine - forged).mean()
-    return label_loss + RANK_WEIGHT * rank_loss + MAP_WEIGHT * map_loss + UNKNOWN_MAP_WEIGHT * unknown_loss
 
 
 if __name__ == "__main__":

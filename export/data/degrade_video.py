@@ -93,15 +93,18 @@ DEGRADATIONS: dict[str, Callable[[Sequence[Image], Draw, int], list[Image]]] = {
 }
 
 
-def as_in_a_call(frames: Sequence[Image], rng: Draw) -> list[Image]:
-    """A random chain in the order of a call: camera, rate, size, coding (at times with loss), player. Only the coding always happens."""
+def as_in_a_call(frames: Sequence[Image], rng: Draw, hardest: int = 5) -> list[Image]:
+    """A random chain in the order of a call: camera, rate, size, coding (at times with loss), player. Only the coding always happens.
+
+    `hardest` 1 to 5 bounds the level of each.
+    """
     out = list(frames)
     for name, chance in (("light", 0.35), ("rate", 0.4), ("resize", 0.5)):
         if rng.random() < chance:
-            out = DEGRADATIONS[name](out, rng, int(rng.integers(1, 5)))
+            out = DEGRADATIONS[name](out, rng, int(rng.integers(1, 1 + min(4, hardest))))
     coding = str(rng.choice(["vp8", "h264", "loss"], p=[0.5, 0.35, 0.15]))
-    out = DEGRADATIONS[coding](out, rng, int(rng.integers(1, 6)))
-    return DEGRADATIONS["freeze"](out, rng, int(rng.integers(1, 4))) if rng.random() < 0.2 else out
+    out = DEGRADATIONS[coding](out, rng, int(rng.integers(1, 1 + hardest)))
+    return DEGRADATIONS["freeze"](out, rng, int(rng.integers(1, 1 + min(3, hardest)))) if rng.random() < 0.2 else out
 
 
 def _held(frames: Sequence[Image], new: NDArray[np.bool_]) -> list[Image]:

@@ -1,22 +1,33 @@
 """Which rows of the face cache train, and which are held out."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from export.data.faces import FaceRow
 from export.data.folds import wild_folds
 from export.data.pool import read_table
 from export.data.talk import split_avspeech, split_talk
 
+ONE_STILL_OF = 8
+
 
 @dataclass(frozen=True)
 class Fold:
-    """Rows of the cache: to train on; of `wild`, held out; of `talk` and `avspeech` (genuine), held out too. `devset` is in none."""
+    """Rows of the cache: to train on; held out of `wild`, of `talk` and `avspeech` (genuine), of `stills`. `devset` is in none."""
 
     train: list[int]
     held: list[int]
     held_talk: list[int]
+    held_stills: list[int]
+
+
+def is_held_still(row: FaceRow) -> bool:
+    """Whether a picture of `stills` never trains: one source clip in ONE_STILL_OF (a fake is of its target's), in every fold the same."""
+    clip = re.sub(r"^target (\d+)\.jpg$", r"ffhq_\1", row.group) or row.clip
+    return row.pool == "stills" and crc32(clip.encode()) % ONE_STILL_OF == 0
 
 
 def not_trained_on(pool: Path, fold: int = 0) -> tuple[set[str], set[str], set[str]]:
@@ -35,7 +46,8 @@ def fold_of(rows: Sequence[FaceRow], held: Collection[str], held_talk: Collectio
     files = [f"{row.pool}/{row.clip}" for row in rows]
     elsewhere = {*held, *held_talk, *left_out}
     return Fold(
-        train=[i for i, file in enumerate(files) if rows[i].pool != "devset" and file not in elsewhere],
+        train=[i for i, file in enumerate(files) if rows[i].pool != "devset" and file not in elsewhere and not is_held_still(rows[i])],
         held=[i for i, file in enumerate(files) if file in held],
         held_talk=[i for i, file in enumerate(files) if file in held_talk],
+        held_stills=[i for i, row in enumerate(rows) if is_held_still(row)],
     )

@@ -29,10 +29,15 @@ LAPLACIAN_OF_NOISE = 20.0  # variance of the Laplacian (1, 1, −4, 1, 1) of whi
 
 @dataclass(frozen=True)
 class Donors:
-    """Where the forged part comes from: the same person at another moment, and somebody who looks alike. None where there is nobody."""
+    """Where the forged part of one picture comes from; None where there is nobody.
+
+    `moment`: the same person at another moment; `other`: somebody who looks alike; `still`: the one picture that a re-animation moves, the
+    same for all pictures of a clip (without it each picture's own `moment`, or itself).
+    """
 
     moment: Image | None = None
     other: Image | None = None
+    still: Image | None = None
 
 
 def forge(kind: str, genuine: Image, donors: Donors, rng: Draw) -> tuple[Image, Floats]:
@@ -42,9 +47,21 @@ def forge(kind: str, genuine: Image, donors: Donors, rng: Draw) -> tuple[Image, 
     `python -m export.data.face_autoencoder` was run. The same state of `rng` gives the same region, shape and traces on every picture of a
     clip, so that a clip can be forged picture by picture.
     """
-    source, mask = _MAKERS[kind](genuine, donors, rng)
+    fakes, mask = forge_alike(kind, genuine[None], [donors], rng)
+    return fakes[0], mask
+
+
+def forge_alike(kind: str, genuine: Image, donors: Sequence[Donors], rng: Draw) -> tuple[Image, Floats]:
+    """`forge` for pictures [n, 160, 160, 3] that follow each other: one region, one draw, one sharpness; their grain flickers no more than
+    the detail of `genuine` does."""
+    state = rng.bit_generator.state
+    sources = []
+    for picture, theirs in zip(genuine, donors, strict=True):
+        rng.bit_generator.state = state
+        source, mask = _MAKERS[kind](picture, theirs, rng)
+        sources.append(source)
     weight = mask[..., None]
-    mixed = levelled(source, genuine, mask, rng) * weight + genuine * (1 - weight)
+    mixed = levelled(np.stack(sources), genuine, mask, rng) * weight + genuine * (1 - weight)
     return np.clip(mixed + 0.5, 0, 255).astype(np.uint8), mask
 
 
@@ -55,25 +72,44 @@ def most_alike(genuine: Image, candidates: Sequence[Image]) -> int:
     return int(np.abs(pattern[1:] - pattern[0]).mean((1, 2, 3)).argmin())
 
 
-def levelled(source: Image, target: Image, mask: Floats, rng: Draw) -> Floats:
-    """`source` with about as much fine detail inside the mask as `target` has there: its high-pass scaled, and grain where it has none."""
-    wanted = _detail(target, mask) * float(np.exp(rng.normal(0, 0.15)))
-    out = source.astype(np.float32)
+def levelled(sources: Image, targets: Image, mask: Floats, rng: Draw) -> Floats:
+    """`sources` [n, 160, 160, 3] with about as much fine detail inside the mask as `targets` have there, all by the same measures: their
+    high-pass is scaled, and grain put in where it is too little, of which as much stays from picture to picture as stays of `targets`."""
+    wanted = _detail(targets, mask) * float(np.exp(rng.normal(0, 0.15)))
+    out = sources.astype(np.float32)
     for least, most in ((0.2, 2.5), (0.2, 1.0)):  # once more where it is still too sharp
         gain = float(np.clip(wanted / max(_detail(out, mask), 1e-3), least, most))
         if abs(gain - 1) > 0.02:
-            out += (out - cv2.GaussianBlur(out, (0, 0), HIGH_PASS_PX)) * np.float32(gain - 1)
+            out += np.stack([picture - cv2.GaussianBlur(picture, (0, 0), HIGH_PASS_PX) for picture in out]) * np.float32(gain - 1)
     missing = wanted**2 - _detail(out, mask) ** 2
-    grain = np.random.default_rng([int(rng.integers(2**31)), crc32(target[::4, ::4].tobytes())])  # another on every picture, as a camera's
+    seed = int(rng.integers(2**31))
     if missing > 0:
-        out += grain.standard_normal((*mask.shape, 1), np.float32) * np.float32(np.sqrt(missing / LAPLACIAN_OF_NOISE))
+        stays = _staying(targets, mask)
+        steady = np.random.default_rng(seed).standard_normal((*mask.shape, 1), np.float32) * np.float32(np.sqrt(stays))
+        for index, target in enumerate(targets):
+            own = np.random.default_rng([seed, crc32(target[::4, ::4].tobytes())])  # another on every picture, as a camera's
+            grain = steady + own.standard_normal((*mask.shape, 1), np.float32) * np.float32(np.sqrt(1 - stays))
+            out[index] += grain * np.float32(np.sqrt(missing / LAPLACIAN_OF_NOISE))
     return out
 
 
-def _detail(picture: Image | Floats, mask: Floats) -> float:
-    """Root mean square of the Laplacian of its brightness inside the mask."""
-    fine = cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
-    return float(np.sqrt((fine**2 * mask).sum() / mask.sum()))
+def _detail(pictures: Image | Floats, mask: Floats) -> float:
+    """Root mean square of the Laplacian of their brightness inside the mask."""
+    power = [(_fine(picture) ** 2 * mask).sum() for picture in pictures]
+    return float(np.sqrt(np.mean(power) / mask.sum()))
+
+
+def _staying(pictures: Image, mask: Floats) -> float:
+    """Share 0..1 of the fine detail inside the mask that the first and the last picture have in common; 0 of a single one."""
+    if len(pictures) < 2:
+        return 0.0
+    first, last = _fine(pictures[0]), _fine(pictures[-1])
+    power = float(np.sqrt((first**2 * mask).sum() * (last**2 * mask).sum()))
+    return float(np.clip((first * last * mask).sum() / max(power, 1e-6), 0, 1))
+
+
+def _fine(picture: Image | Floats) -> Floats:
+    return np.asarray(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F), np.float32)
 
 
 def _fitted(donor: Image, genuine: Image, mask: Floats, rng: Draw) -> Image:
@@ -107,15 +143,13 @@ def _mouth(genuine: Image, donors: Donors, rng: Draw) -> tuple[Image, Floats]:
 
 
 def _reanimation(genuine: Image, donors: Donors, rng: Draw) -> tuple[Image, Floats]:
-    """A still driven by motion: another moment warped to this one by optical flow, or this one by a random field; some detail is lost."""
+    """A still driven by motion: warped to `genuine` by optical flow, and a little more at random; some detail is lost."""
     mask = draw_region(rng, WARP_SHARES)
-    if donors.moment is not None and rng.random() < 0.65:
-        flow = flow_between(donors.moment, genuine, most_px=14.0, smooth_px=float(rng.uniform(1.5, 4)))
-        still = moved(donors.moment, flow, _interpolation(rng))
-        still = border_matched(still, genuine, mask) if mask.min() < 0.5 else still
-    else:
-        still = moved(genuine, random_flow(rng, rng.uniform(1.5, 5.0)), _interpolation(rng))
-    return spoil(still, float(rng.uniform(0.5, 1.0)), 0.0, 0.0, 0, rng), mask
+    still = next((picture for picture in (donors.still, donors.moment) if picture is not None), genuine)
+    flow = random_flow(rng, rng.uniform(1.0, 4.0)) + flow_between(still, genuine, most_px=14.0, smooth_px=float(rng.uniform(1.5, 4)))
+    driven = moved(still, flow, _interpolation(rng))
+    driven = border_matched(driven, genuine, mask) if mask.min() < 0.5 else driven
+    return spoil(driven, float(rng.uniform(0.5, 1.0)), 0.0, 0.0, 0, rng), mask
 
 
 def _upsampler(genuine: Image, donors: Donors, rng: Draw) -> tuple[Image, Floats]:

@@ -2,7 +2,8 @@
 
 Everything a user could get wrong happens inside the graph: each crop is standardised (colour cast, brightness and contrast do not
 reach the net) and split into colour and neighbouring-pixel residue (NPR, Tan et al. 2024), which is brought to unit strength so that
-overall sharpness hardly reaches it either. How smooth part and residue changed since the earlier picture shows what sticks or flickers.
+overall sharpness hardly reaches it either; edges (Sobel) stand beside them, as in FoCus (arXiv 2409.01030). How smooth part and residue
+changed since the earlier picture shows what sticks or flickers.
 A plain trunk trained here reads all of it; frozen MobileNetV2 features (ImageNet, width 0.35) stand beside it. What it learned is read
 from the map, and from features pooled over the whole face, over mouth and eyes, and where the map points. Two discriminants in closed
 form stand beside that: a thousand clips are too few to train a net that knows no faces by heart, but enough for a direction.
@@ -45,11 +46,14 @@ class FaceNet(nn.Module):
     """
 
     windows: Tensor
+    sobel: Tensor
 
-    def __init__(self, dropout: float = 0.3) -> None:
+    def __init__(self, dropout: float = 0.3, edges: bool = True) -> None:
         super().__init__()
+        self._edges = edges
+        channels = PIXEL_CHANNELS + int(edges)
         self.backbone = Backbone()
-        self.stem = nn.Sequential(_conv(4 * PIXEL_CHANNELS, 24), _conv(24, 40, 2), Residual(40), _conv(40, 80, 2), Residual(80))
+        self.stem = nn.Sequential(_conv(4 * channels, 24), _conv(24, 40, 2), Residual(40), _conv(40, 80, 2), Residual(80))
         self.context = nn.Sequential(_conv(80, 112, 2), Residual(112), nn.Dropout2d(dropout / 2))
         self.fine_features = _conv(self.backbone.fine_channels, 32, size=1)
         self.coarse_features = _conv(self.backbone.coarse_channels, 48, size=1)
@@ -62,6 +66,12 @@ class FaceNet(nn.Module):
         self.from_appearance = _frozen(3 * (3 * self.backbone.fine_channels + self.backbone.coarse_channels))
         self.from_texture = _frozen(TEXTURE_NUMBERS)
         self.register_buffer("windows", _windows(), persistent=False)
+        self.register_buffer("sobel", _sobel(), persistent=False)
+
+    @classmethod
+    def like(cls, state: Mapping[str, Tensor]) -> "FaceNet":
+        """A net into which `state` fits."""
+        return cls(edges=state["stem.0.0.weight"].shape[1] > 4 * PIXEL_CHANNELS)
 
     def forward(self, face: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
         colour = standardise(face)
@@ -73,7 +83,8 @@ class FaceNet(nn.Module):
     def learned(self, face: Tensor, earlier: Tensor, colour: Tensor, features: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """(logit [B], map_logits [B, 16, 16]) of the part that is trained by gradient."""
         fine, coarse = features
-        pixels = torch.cat([colour, residue(colour), change(face, earlier)], dim=1)
+        seen = [colour, residue(colour), change(face, earlier)]
+        pixels = torch.cat([*seen, edges(colour, self.sobel)] if self._edges else seen, dim=1)
         trunk = self.stem(F.pixel_unshuffle(pixels, 2))
         wide = F.interpolate(torch.cat([self.context(trunk), self.coarse_features(coarse)], dim=1), scale_factor=2.0, mode="nearest")
         fused = self.fuse(torch.cat([trunk, wide, self.fine_features(fine)], dim=1))
@@ -112,6 +123,13 @@ def residue(colour: Tensor) -> Tensor:
     """What is lost by halving and doubling the picture, brought to unit strength."""
     lost = colour - F.interpolate(F.avg_pool2d(colour, 2), scale_factor=2.0, mode="nearest")
     return lost / torch.sqrt(lost.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-4)
+
+
+def edges(colour: Tensor, sobel: Tensor) -> Tensor:
+    """Strength of the edges of the mean of the channels, brought to unit strength: [B, 1, h, w]."""
+    steps = F.conv2d(colour.mean(1, keepdim=True), sobel, padding=1)
+    power = steps.square().sum(1, keepdim=True)
+    return torch.sqrt(power + 1e-6) / torch.sqrt(power.mean(dim=(2, 3), keepdim=True) + 1e-4)
 
 
 def change(face: Tensor, earlier: Tensor) -> Tensor:
@@ -256,3 +274,9 @@ def _windows() -> Tensor:
     y, x = torch.meshgrid(torch.arange(MAP_CELLS) + 0.5, torch.arange(MAP_CELLS) + 0.5, indexing="ij")
     columns = [torch.exp(-0.5 * (((x - cx) / w) ** 2 + ((y - cy) / h) ** 2)).flatten() for cx, cy, w, h in REGIONS]
     return torch.stack([column / column.sum() for column in columns], dim=1)
+
+
+def _sobel() -> Tensor:
+    """Steps to the right and downwards: [2, 1, 3, 3]."""
+    right = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+    return torch.stack([right, right.T])[:, None]

@@ -6,7 +6,7 @@ import pytest
 
 from export.data import face_artefacts, face_autoencoder
 from export.data.face_regions import OUTLINES, border_matched, draw_region, flow_between, moved, random_flow
-from export.data.face_workshop import KINDS, Donors, forge, levelled, most_alike
+from export.data.face_workshop import KINDS, Donors, forge, forge_alike, levelled, most_alike
 from export.data.faces import WIDE_PX, FaceCache
 from export.data.pool import PoolError, cache_folder, pool_folder
 from export.training import auc
@@ -79,10 +79,31 @@ def test_levelling_mends_a_soft_and_a_sharp_source():
     soft = cv2.GaussianBlur(target, (0, 0), 2.0)
     sharp = np.clip(target + 1.5 * (target.astype(float) - soft), 0, 255).astype(np.uint8)
     for source in (soft, sharp):
-        levels = [levelled(source, target, mask, np.random.default_rng(seed)) for seed in range(8)]
+        levels = [levelled(source[None], target[None], mask, np.random.default_rng(seed))[0] for seed in range(8)]
         found = np.mean([sharpness(np.clip(each, 0, 255).astype(np.uint8)[60:110, 60:100]) for each in levels])
         wanted, before = sharpness(target[60:110, 60:100]), sharpness(source[60:110, 60:100])
         assert abs(found - wanted) < 0.35 * abs(before - wanted)
+
+
+def test_both_pictures_of_a_re_animation_come_from_one_still():
+    genuine, still = np.stack([picture(1), np.roll(picture(1), 2, axis=1)]), picture(2)
+    donors = [Donors(moment=picture(3 + k), still=still) for k in range(2)]
+    with_still, mask = forge_alike("reanimation", genuine, donors, np.random.default_rng(4))
+    others = [Donors(moment=picture(7 + k), still=still) for k in range(2)]
+    assert (forge_alike("reanimation", genuine, others, np.random.default_rng(4))[0] == with_still).all()
+    assert (with_still[:, mask == 0] == genuine[:, mask == 0]).all()
+
+
+def test_grain_of_a_fake_stays_as_much_as_its_genuine_detail_does():
+    mask = np.ones((WIDE_PX, WIDE_PX), np.float32)
+    moved_on = np.clip(picture(1) + np.random.default_rng(1).normal(0, 8, (WIDE_PX, WIDE_PX, 1)), 0, 255).astype(np.uint8)
+    for target in (np.stack([picture(1), picture(1)]), np.stack([picture(1), moved_on])):
+        soft = np.stack([cv2.GaussianBlur(each, (0, 0), 3.0) for each in target])
+        fine = [each - cv2.GaussianBlur(each, (0, 0), 0.8) for each in levelled(soft, target, mask, np.random.default_rng(2))]
+        detail = [each.astype(np.float32) - cv2.GaussianBlur(each.astype(np.float32), (0, 0), 0.8) for each in target]
+        kept, wanted = (np.corrcoef(pair[0].ravel(), pair[1].ravel())[0, 1] for pair in (fine, detail))
+        assert abs(kept - wanted) < 0.25
+    assert wanted < 0.8
 
 
 @pytest.mark.parametrize("name", TRACES)

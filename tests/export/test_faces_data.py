@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from export.data.face_augment import blend, cut_map, degrade, draw_degradation, region_mask
-from export.data.face_couples import KINDS, Couples
-from export.data.face_fold import fold_of
+from export.data.face_couples import KINDS, POOL_SHARES, Couples, even_people
+from export.data.face_fold import fold_of, is_held_still
 from export.data.faces import (
     MARGIN_PX,
     MASK_PX,
     WIDE_PX,
+    FaceRow,
     change_mask,
 )
 from export.data.folds import FOLDS, components, same_name, wild_folds, wild_split
@@ -125,7 +126,20 @@ def test_fold_leaves_devset_alone_and_what_is_held_or_left_out_untrained(cache):
     named = {which: {cache.rows[i].clip for i in getattr(fold, which)} for which in ("train", "held", "held_talk")}
     assert named["held"] == {"real1", "paired1"}
     assert named["held_talk"] == {"a.jpg"}
-    assert named["train"] == {row.clip for row in cache.rows} - {"real1", "paired1", "alone1", "a.jpg", "d.mp4"}
+    never = {row.clip for row in cache.rows if is_held_still(row)}
+    assert named["train"] == {row.clip for row in cache.rows} - {"real1", "paired1", "alone1", "a.jpg", "d.mp4"} - never
+
+
+def test_stills_of_one_source_clip_are_held_out_together():
+    still = FaceRow("stills", "a.jpg", False, "", "", "", "", -1, True, None, (1.0, 2.0, 3.0, 4.0))
+    rows = []
+    for number in range(400):
+        rows.append(replace(still, clip=f"ins_real_{number}.jpg", group=f"ffhq_{number}"))
+        rows.append(replace(still, clip=f"ins_fake_{number}.jpg", group=f"target {number}.jpg", fake=True, origin=len(rows) - 1))
+    fold = fold_of(rows, (), (), ())
+    assert sorted([*fold.train, *fold.held_stills]) == list(range(len(rows)))
+    assert {rows[i].origin for i in fold.held_stills if rows[i].fake} == {i for i in fold.held_stills if not rows[i].fake}
+    assert 0.08 < len(fold.held_stills) / len(rows) < 0.17
 
 
 @pytest.mark.usefixtures("untrained_autoencoder")
@@ -139,6 +153,48 @@ def test_couples_are_balanced_and_know_their_maps(cache):
     assert batch.map_known[batch.labels == 0].all()
     assert 0 <= batch.maps.min() <= batch.maps.max() <= 1
     assert sum(KINDS.values()) == pytest.approx(1)
+
+
+def test_genuine_and_fake_go_through_the_same_call(cache):
+    couples = Couples(cache, fold_of(cache.rows, (), (), ()).train, np.random.default_rng(3))
+    shot = cache.shot(0)
+    for _ in range(4):
+        one, same = couples._in_a_call(shot, shot.copy())
+        assert one.shape == shot.shape
+        assert (one == same).all()
+        assert 1 < np.abs(one.astype(int) - shot).mean() < 90
+
+
+def test_a_covered_place_is_gray_in_both_and_no_longer_told(cache):
+    couples = Couples(cache, fold_of(cache.rows, (), (), ()).train, np.random.default_rng(4))
+    genuine, fake = cache.shot(0), cache.shot(1)
+    mask = np.ones((WIDE_PX, WIDE_PX), np.float32)
+    shown, forged, rest = couples._covered(genuine, fake, mask)
+    covered = rest == 0
+    assert 24 * 24 <= covered.sum() < 64 * 64
+    assert (shown[:, covered] == forged[:, covered]).all()
+    assert (shown[:, ~covered] == genuine[:, ~covered]).all()
+    everything = np.zeros_like(mask)
+    everything[60:100, 60:100] = 1
+    for _ in range(20):
+        assert couples._covered(genuine, fake, everything)[2].sum() >= 0.5 * everything.sum()
+
+
+def test_people_and_folders_give_evenly(cache):
+    rows = [replace(cache.rows[0], pool="talk", group="often")] * 16 + [replace(cache.rows[0], pool="talk", group="once")]
+    weights = even_people([*rows, *[replace(cache.rows[0], pool="faces", group="", clip=str(n)) for n in range(50)]])
+    assert weights[:16].sum() / weights[16] == pytest.approx(4)
+    assert weights[:17].sum() / weights[17:].sum() == pytest.approx(POOL_SHARES["talk"] / POOL_SHARES["faces"])
+
+
+@pytest.mark.usefixtures("untrained_autoencoder")
+def test_what_stands_still_is_forged_standing_still(cache):
+    cache.before = cache.crops
+    couples = Couples(cache, fold_of(cache.rows, (), (), ()).train, np.random.default_rng(5))
+    for make in (couples._forged, couples._blended):
+        for _ in range(10):
+            _, fake, _ = make()
+            assert (fake[0] == fake[1]).all()
 
 
 @pytest.mark.pool
