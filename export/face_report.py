@@ -58,6 +58,14 @@ def judge_rows(net: nn.Module, cache: FaceCache, rows: Sequence[int]) -> tuple[n
     return np.concatenate(logits), np.concatenate(maps)
 
 
+def some_of_each_clip(cache: FaceCache, rows: Sequence[int], crops: int = 2) -> list[int]:
+    """`crops` rows of each clip, evenly over it: enough to follow a training run."""
+    by_clip: dict[str, list[int]] = defaultdict(list)
+    for index in rows:
+        by_clip[cache.rows[index].clip].append(index)
+    return [each[int((k + 0.5) / crops * len(each))] for each in by_clip.values() for k in range(min(crops, len(each)))]
+
+
 def clip_scores(net: nn.Module, cache: FaceCache, rows: Sequence[int]) -> list[Clip]:
     by_clip: dict[str, list[float]] = defaultdict(list)
     first: dict[str, FaceRow] = {}
@@ -74,9 +82,10 @@ def fold_auc(clips: Sequence[Clip]) -> dict[str, Any]:
     at least five clips."""
     genuine, forged = [c for c in clips if not c.row.fake], [c for c in clips if c.row.fake]
     real = [c.score for c in genuine]
-    alike = [[c for c in side if c.row.nuisances] for side in (genuine, forged)]
-    looks = [[c.row.nuisances for c in side] for side in alike]
-    matched, twins = matched_auc([c.score for c in alike[0]], [c.score for c in alike[1]], looks[0], looks[1])  # type: ignore[arg-type]
+    measured = "nuisances" if any(c.row.nuisances for c in clips) else "look"  # pictures have only a look
+    alike = [[c for c in side if getattr(c.row, measured)] for side in (genuine, forged)]
+    looks = [[getattr(c.row, measured) for c in side] for side in alike]
+    matched, twins = matched_auc([c.score for c in alike[0]], [c.score for c in alike[1]], looks[0], looks[1])
 
     def by(word: str, least: int) -> dict[str, float]:
         groups: dict[str, list[float]] = defaultdict(list)
@@ -120,12 +129,14 @@ def numbers_of(net: nn.Module, cache: FaceCache, pool: Path) -> dict[str, Any]:
     fold = fold_of(cache.rows, *not_trained_on(pool))
     talk = [c.score for c in clip_scores(net, cache, fold.held_talk)]
     devset = [i for i, row in enumerate(cache.rows) if row.pool == "devset"]
-    held, dev = clip_scores(net, cache, fold.held), clip_scores(net, cache, devset)
+    held, dev, stills = (clip_scores(net, cache, rows) for rows in (fold.held, devset, fold.held_stills))
     return {
         "held_out_wild": fold_auc(held)
         | {"what": "clip AUC (mean of 6 crops), wild clips of other people, pages, generators; the state kept was chosen here"},
         "devset": fold_auc(dev)
         | {"what": "clip AUC (mean of 10 crops) on devset, never trained or chosen on; plain is flattered by looks, matched counts"},
+        "held_out_stills": fold_auc(stills)
+        | {"what": "pictures of source clips never trained on, of generators that were (DFDC swaps, StyleGAN, inswapper)"},
         "held_out_talk": {"clips": len(talk), "quantiles_5_50_95": [round(float(q), 2) for q in np.quantile(talk, (0.05, 0.5, 0.95))]}
         | {"what": "logits of genuine talk (phones, webcams, studio) of people never trained on"},
         "map_cells": cell_numbers(net, cache, fold.held)
@@ -136,7 +147,7 @@ def numbers_of(net: nn.Module, cache: FaceCache, pool: Path) -> dict[str, Any]:
 
 def export_best(cache: FaceCache, pool: Path, checkpoint: Path, out: Path) -> None:
     """Write the model and its card from the best state of the run, and print the numbers."""
-    net = FaceNet()
+    net = FaceNet.like(torch.load(checkpoint, weights_only=False)["best_net"])
     record = best_of(checkpoint, net)
     numbers = numbers_of(net, cache, pool)
     rng = np.random.default_rng(0)
