@@ -150,6 +150,7 @@ def export_best(cache: FaceCache, pool: Path, checkpoint: Path, out: Path) -> No
     net = FaceNet.like(torch.load(checkpoint, weights_only=False)["best_net"])
     record = best_of(checkpoint, net)
     numbers = numbers_of(net, cache, pool)
+    net.lighten()
     rng = np.random.default_rng(0)
     examples = [[_pictures(rng, batch), _pictures(rng, batch)] for batch in (2, 5)]
     made_with = (

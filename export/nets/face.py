@@ -53,7 +53,8 @@ class FaceNet(nn.Module):
         self._edges = edges
         channels = PIXEL_CHANNELS + int(edges)
         self.backbone = Backbone()
-        self.stem = nn.Sequential(_conv(4 * channels, 24), _conv(24, 40, 2), Residual(40), _conv(40, 80, 2), Residual(80))
+        first = nn.Sequential(BlockConv(channels, 24), nn.BatchNorm2d(24), nn.ReLU())
+        self.stem = nn.Sequential(first, _conv(24, 40, 2), Residual(40), _conv(40, 80, 2), Residual(80))
         self.context = nn.Sequential(_conv(80, 112, 2), Residual(112), nn.Dropout2d(dropout / 2))
         self.fine_features = _conv(self.backbone.fine_channels, 32, size=1)
         self.coarse_features = _conv(self.backbone.coarse_channels, 48, size=1)
@@ -73,6 +74,13 @@ class FaceNet(nn.Module):
         """A net into which `state` fits."""
         return cls(edges=state["stem.0.0.weight"].shape[1] > 4 * PIXEL_CHANNELS)
 
+    def lighten(self) -> None:
+        """Put the first convolution in the form that costs least to run; it computes the same and can no longer be trained or loaded."""
+        first = self.stem[0]
+        assert isinstance(first, nn.Sequential)
+        assert isinstance(first[0], BlockConv)
+        first[0] = first[0].as_conv()
+
     def forward(self, face: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
         colour = standardise(face)
         features = self.backbone(colour)
@@ -85,7 +93,7 @@ class FaceNet(nn.Module):
         fine, coarse = features
         seen = [colour, residue(colour), change(face, earlier)]
         pixels = torch.cat([*seen, edges(colour, self.sobel)] if self._edges else seen, dim=1)
-        trunk = self.stem(F.pixel_unshuffle(pixels, 2))
+        trunk = self.stem(pixels)
         wide = F.interpolate(torch.cat([self.context(trunk), self.coarse_features(coarse)], dim=1), scale_factor=2.0, mode="nearest")
         fused = self.fuse(torch.cat([trunk, wide, self.fine_features(fine)], dim=1))
         map_logits = self.map(fused).flatten(1)
@@ -167,6 +175,28 @@ def texture(face: Tensor, earlier: Tensor) -> Tensor:
             numbers += [torch.log(box[:, 0]), torch.log(box[:, 2] / strength + 0.02), box[:, 3] / strength]
         now, before = halves
     return torch.stack(numbers, dim=1)
+
+
+class BlockConv(nn.Conv2d):
+    """A 3×3 convolution over blocks of 2×2 pixels (`pixel_unshuffle`), done as a 6×6 one of stride 2, which moves no pixels about."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__(4 * inside, outside, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.wide_weight(), stride=2, padding=2)
+
+    def wide_weight(self) -> Tensor:
+        """[outside, inside, 6, 6]"""
+        by_block = self.weight.unflatten(1, (-1, 2, 2))  # outside, inside, dy, dx, ky, kx
+        return by_block.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+
+    def as_conv(self) -> nn.Conv2d:
+        """The same as a common convolution, into which a runtime folds the batch norm."""
+        weight = self.wide_weight().detach()
+        conv = nn.Conv2d(weight.shape[1], weight.shape[0], 6, 2, padding=2, bias=False)
+        conv.weight = nn.Parameter(weight.contiguous())
+        return conv
 
 
 class Residual(nn.Module):

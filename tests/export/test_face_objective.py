@@ -9,7 +9,7 @@ import torch
 
 from export.data.face_couples import Batch
 from export.face_objective import ERASED_CELLS, ERASED_COUPLES, erase, loss_of
-from export.nets.face import FaceNet, edges
+from export.nets.face import BlockConv, FaceNet, edges
 from export.training import backward
 
 COUPLES = 6
@@ -65,6 +65,25 @@ def test_steps_with_erased_crops_lower_the_loss(with_edges):
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[1]
     assert FaceNet.like(net.state_dict()).load_state_dict(net.state_dict()) is not None
+
+
+def test_a_lightened_net_says_the_same():
+    torch.manual_seed(2)
+    net = FaceNet().eval()
+    faces = torch.from_numpy(batch([1] * COUPLES).faces[:2])
+    with torch.no_grad():
+        before = net(faces, faces.flip(2))
+        net.lighten()
+        after = net(faces, faces.flip(2))
+    for one, same in zip(before, after, strict=True):
+        torch.testing.assert_close(one, same, rtol=1e-4, atol=1e-4)
+
+
+def test_a_convolution_over_blocks_is_one_over_unshuffled_pixels():
+    torch.manual_seed(3)
+    conv, x = BlockConv(5, 7), torch.randn(2, 5, 16, 16)
+    plain = torch.nn.functional.conv2d(torch.nn.functional.pixel_unshuffle(x, 2), conv.weight, padding=1)
+    torch.testing.assert_close(conv(x), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_edges_stand_where_brightness_steps_and_do_not_mind_contrast():
