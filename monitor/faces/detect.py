@@ -1,11 +1,13 @@
 """Finds faces and their five landmarks in a picture, by any network that speaks YuNet's twelve outputs (Wu, Peng, Yu 2023)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.faces.crop import halved
 from monitor.media import Detection
 
 STRIDES = (8, 16, 32)
@@ -56,8 +58,10 @@ def letterbox(rgb: NDArray[np.uint8], long_side_px: int) -> tuple[Floats, float]
     height, width = rgb.shape[:2]
     scale = min(1.0, long_side_px / max(height, width))
     if scale < 1.0:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        while max(rgb.shape[:2]) >= 2 * long_side_px and min(rgb.shape[:2]) >= 2:
+            rgb = halved(rgb)
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     height, width = rgb.shape[:2]
     canvas = np.zeros((1, 3, -(-height // GRANULE_PX) * GRANULE_PX, -(-width // GRANULE_PX) * GRANULE_PX), np.float32)
     canvas[0, :, :height, :width] = rgb[:, :, ::-1].transpose(2, 0, 1)
@@ -66,19 +70,26 @@ def letterbox(rgb: NDArray[np.uint8], long_side_px: int) -> tuple[Floats, float]
 
 def decode(outputs: Mapping[str, Floats], size_hw: tuple[int, int], min_confidence: float) -> tuple[Floats, Floats, Floats]:
     """Confidence [n], boxes x0 y0 x1 y1 [n, 4] and landmarks [n, 5, 2] in pixels of the network's input, for cells that are sure enough."""
-    confidence, boxes, landmarks = [], [], []
+    both = (np.concatenate([outputs[f"{name}_{stride}"][0, :, 0] for stride in STRIDES]) for name in ("cls", "obj"))
+    score = np.sqrt(np.prod([np.minimum(np.maximum(each, 0), 1) for each in both], axis=0))
+    sure = np.flatnonzero(score >= min_confidence)
+    cell_xy, stride = (each[sure] for each in _cells(size_hw))
+    box, points = (np.concatenate([outputs[f"{name}_{each}"][0] for each in STRIDES])[sure] for name in ("bbox", "kps"))
+    centre_xy = (cell_xy + box[:, :2]) * stride
+    half_wh = np.exp(np.minimum(box[:, 2:], 6.0)) * (stride / 2)
+    landmarks = (points.reshape(-1, 5, 2) + cell_xy[:, None]) * stride[:, None]
+    return score[sure], np.concatenate([centre_xy - half_wh, centre_xy + half_wh], axis=1), landmarks
+
+
+@lru_cache(maxsize=8)
+def _cells(size_hw: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Column and row [n, 2] and stride [n, 1] of every cell, in the order of the outputs."""
+    cell_xy, strides = [], []
     for stride in STRIDES:
-        columns = size_hw[1] // stride
-        score = np.sqrt(np.clip(outputs[f"cls_{stride}"][0, :, 0], 0, 1) * np.clip(outputs[f"obj_{stride}"][0, :, 0], 0, 1))
-        sure = np.flatnonzero(score >= min_confidence)
-        cell_xy = np.stack([sure % columns, sure // columns], axis=1).astype(np.float32)
-        box = outputs[f"bbox_{stride}"][0, sure]
-        centre_xy = (cell_xy + box[:, :2]) * stride
-        half_wh = np.exp(np.minimum(box[:, 2:], 6.0)) * (stride / 2)
-        confidence.append(score[sure])
-        boxes.append(np.concatenate([centre_xy - half_wh, centre_xy + half_wh], axis=1))
-        landmarks.append((outputs[f"kps_{stride}"][0, sure].reshape(-1, 5, 2) + cell_xy[:, None]) * stride)
-    return np.concatenate(confidence), np.concatenate(boxes), np.concatenate(landmarks)
+        rows, columns = np.indices((size_hw[0] // stride, size_hw[1] // stride), np.float32)
+        cell_xy.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
+        strides.append(np.full((rows.size, 1), stride, np.float32))
+    return np.concatenate(cell_xy), np.concatenate(strides)
 
 
 def suppress(confidence: Floats, boxes: Floats) -> list[int]:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.faces.crop import halved
 from monitor.media import Detection, Reason
 
 MIN_FACE_PX = 48.0
@@ -34,9 +35,13 @@ def sharpness(rgb: NDArray[np.uint8], face: Detection) -> float:
     inside = rgb[max(y0, 0) : min(y1, height), max(x0, 0) : min(x1, width)]
     if min(inside.shape[:2], default=0) < 8:
         return 0.0
-    factor = _LOOK_PX / max(inside.shape[:2])
-    inside = cast(
-        NDArray[np.uint8], cv2.resize(inside, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-    )
-    gray = cv2.cvtColor(inside, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return float(cv2.Laplacian(gray, cv2.CV_32F).std() / max(float(gray.std()), 1e-3))
+    gray = cast(NDArray[np.uint8], cv2.cvtColor(inside, cv2.COLOR_RGB2GRAY))
+    while max(gray.shape) >= 4 * _LOOK_PX:
+        gray = halved(gray)
+    factor = _LOOK_PX / max(gray.shape)
+    small = cv2.resize(gray, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    return _spread(cv2.Laplacian(small, cv2.CV_16S)) / max(_spread(small), 1e-3)
+
+
+def _spread(values: cv2.typing.MatLike) -> float:
+    return float(cv2.meanStdDev(values)[1][0, 0])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,9 @@ from monitor.media import Detection, FaceView, FrameFaces, Reason, VideoFrame
 Detect = Callable[[NDArray[np.uint8]], list[Detection]]
 MAX_FACES = 6  # per frame, the largest; more cannot be judged in time
 MAX_RATE_HZ = 31.0  # lips need no more than 25 pictures a second
+CROP_EVERY_S = 0.6  # a face is cut out for judging; the next looked-at frame is taken
+STILL_SHARE = 0.05  # of its width: where no face's points moved more from look to look, the next look may be twice as late,
+STILL_CHANGE = 8.0  # of 255: unless the picture changed more since (together they save a fifth of the looks, and hardly a pixel is lost)
 MAX_EARLIER_S = 0.1  # between a looked-at frame and the one before, for what moves and flickers
 MAX_WAITING = 32  # frames that may wait for the next detection, whatever their times say
 CUT_MEAN_CHANGE = 20.0  # of 255, and
@@ -40,11 +44,12 @@ class _Look:
 class FaceWatcher:
     """Feed it every frame of one stream in time order; it returns finished frames in order, at most one detection interval late.
 
-    `detect` runs on about `detect_hz` frames a second of media time, at scene cuts and at changes of resolution. Frames between two
-    detections get boxes and landmarks that move in a straight line between them: a new face is reported from its first detection on, one
-    that vanishes up to its last. A face refused by the quality gate at one end of such an interval is refused inside it too. Of a stream
-    faster than 31 frames a second only every second, third, … frame is looked at and reported. On a `concealed` frame nothing is detected
-    and nothing cut out; those that no detection follows keep the last boxes.
+    `detect` runs on about `detect_hz` frames a second of media time, half as many while nothing moves, at scene cuts and at changes of
+    resolution. Every `CROP_EVERY_S` a face comes with its crop. Frames between two detections get boxes and landmarks that move in a
+    straight line between them: a new face is reported from its first detection on, one that vanishes up to its last. A face refused by
+    the quality gate at one end of such an interval is refused inside it too. Of a stream faster than 31 frames a second only every second,
+    third, … frame is looked at and reported. On a `concealed` frame nothing is detected and nothing cut out; those that no detection
+    follows keep the last boxes. All of it depends on the times of the frames alone: a file gives what the live stream gave.
     """
 
     def __init__(
@@ -62,11 +67,14 @@ class FaceWatcher:
         self._tracker = tracker or Tracker()
         self._waiting: list[VideoFrame] = []  # since the last detection, not yet reported
         self._last = _Look(-np.inf)
+        self._still = False
+        self._cropped_s: dict[int, float] = {}  # when each track was last cut out
         self._newest_s = -np.inf
         self._usual_gap_s = 1 / 30  # running mean of the time between frames
         self._skipped = 0
         self._last_shape: tuple[int, ...] = ()
-        self._last_thumbnail: NDArray[np.float32] | None = None
+        self._last_thumbnail: NDArray[np.uint8] | None = None
+        self._looked_thumbnail: NDArray[np.uint8] | None = None
 
     def add(self, frame: VideoFrame) -> list[FrameFaces]:
         """Frames that are finished now, oldest first. Frames must come in time order; one that does not is ignored."""
@@ -75,25 +83,26 @@ class FaceWatcher:
         done: list[FrameFaces] = []
         if not frame.concealed:
             small = thumbnail(frame.rgb)
-            cut = self._last_thumbnail is not None and scene_cut(self._last_thumbnail, small)
+            cut = scene_cut(self._last_thumbnail, small)
             if cut or (self._last_shape and frame.rgb.shape != self._last_shape):
                 done += self.flush()
-                self._last = _Look(-np.inf)
+                self._last, self._still = _Look(-np.inf), False
                 if cut:
                     self._tracker.cut()
             self._last_thumbnail, self._last_shape = small, frame.rgb.shape
         self._waiting.append(frame)
-        due = frame.time_s - self._last.time_s >= self._interval_s * 0.9  # the nearest frame, not the first one after
+        interval_s = self._interval_s * (2 if self._still and _change(self._looked_thumbnail, self._last_thumbnail) < STILL_CHANGE else 1)
+        due = frame.time_s - self._last.time_s >= interval_s * 0.9  # the nearest frame, not the first one after
         if due and not frame.concealed:
             done += self._look(len(self._waiting) - 1)
-        elif frame.time_s - self._last.time_s > 2 * self._interval_s or len(self._waiting) >= MAX_WAITING:
+        elif frame.time_s - self._last.time_s > 2 * interval_s or len(self._waiting) >= MAX_WAITING:
             done += self.flush()
         return done
 
     def flush(self) -> list[FrameFaces]:
         """Detect on the last waiting frame and report all that wait: the stream ended, or what follows does not continue it."""
         real = [index for index, frame in enumerate(self._waiting) if not frame.concealed]
-        done = self._look(real[-1]) if real else []
+        done = self._look(real[-1], last=True) if real else []
         left, self._waiting = self._waiting, []
         return done + [FrameFaces(frame.time_s, self._unchanged(frame)) for frame in left]
 
@@ -110,8 +119,8 @@ class FaceWatcher:
         self._skipped = 0
         return True
 
-    def _look(self, index: int) -> list[FrameFaces]:
-        """Detect on one waiting frame; report it and all before it."""
+    def _look(self, index: int, *, last: bool = False) -> list[FrameFaces]:
+        """Detect on one waiting frame; report it and all before it. `last`: nothing follows that a face could be judged by instead."""
         before, frame = self._waiting[:index], self._waiting[index]
         self._waiting = self._waiting[index + 1 :]
         found = sorted(self._detect(frame.rgb), key=_area, reverse=True)[:MAX_FACES]
@@ -121,9 +130,19 @@ class FaceWatcher:
             look.faces[track_id] = _Seen(detection, refusal(frame.rgb, detection, self._min_face_px, self._min_sharpness))
         earlier = before[-1] if before and frame.time_s - before[-1].time_s <= MAX_EARLIER_S and not before[-1].concealed else None
         done = [self._between(waited, look) for waited in before]
-        done.append(FrameFaces(frame.time_s, tuple(_whole_view(frame, earlier, i, seen) for i, seen in look.faces.items())))
-        self._last = look
+        due = {i for i, seen in look.faces.items() if seen.reason is None and (last or self._crop_is_due(frame.time_s, i, earlier))}
+        self._cropped_s |= dict.fromkeys(due, frame.time_s)
+        done.append(FrameFaces(frame.time_s, tuple(_whole_view(frame, earlier, i, seen, i in due) for i, seen in look.faces.items())))
+        self._still = _is_still(self._last, look)
+        self._last, self._looked_thumbnail = look, self._last_thumbnail
+        self._cropped_s = {i: time_s for i, time_s in self._cropped_s.items() if frame.time_s - time_s <= 2 * CROP_EVERY_S}
         return done
+
+    def _crop_is_due(self, time_s: float, track_id: int, earlier: VideoFrame | None) -> bool:
+        """Somebody new, without a frame before, waits for the second look."""
+        if earlier is None and track_id not in self._last.faces:
+            return False
+        return time_s - self._cropped_s.get(track_id, -np.inf) >= 0.9 * CROP_EVERY_S
 
     def _unchanged(self, concealed: VideoFrame) -> tuple[FaceView, ...]:
         return tuple(_view(concealed, i, seen.detection, seen.reason) for i, seen in self._last.faces.items())
@@ -141,21 +160,32 @@ class FaceWatcher:
         )
 
 
-def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """18 × 32 pixels picked out of the picture, float32 [18, 32, 3]."""
-    height, width = rgb.shape[:2]
-    rows = (np.arange(18) * 2 + 1) * height // 36
-    columns = (np.arange(32) * 2 + 1) * width // 64
-    return np.asarray(rgb[rows[:, None], columns], np.float32)
+def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """18 × 32 pixels picked out of the picture, uint8 [18, 32, 3]."""
+    return cv2.resize(rgb, (32, 18), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
 
 
-def scene_cut(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
+def scene_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
     """Whether two thumbnails show different scenes: much changed, and the pattern too (a flash or a fade keeps the pattern)."""
-    if float(np.abs(after - before).mean()) < CUT_MEAN_CHANGE:
+    if before is None or _change(before, after) < CUT_MEAN_CHANGE:
         return False
     a, b = before - before.mean(), after - after.mean()
     likeness = float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-3))
     return 1.0 - likeness > CUT_UNLIKENESS
+
+
+def _change(before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None) -> float:
+    """Mean difference of two thumbnails, 0..255."""
+    return 0.0 if before is None or after is None else cv2.norm(after, before, cv2.NORM_L1) / after.size
+
+
+def _is_still(before: _Look, after: _Look) -> bool:
+    """Whether both looks show the same faces at the same places; nobody at all is not still, or the first one would be seen late."""
+    return after.faces.keys() == before.faces.keys() != set() and all(
+        float(np.abs(seen.detection.landmarks_xy - before.faces[i].detection.landmarks_xy).max())
+        <= STILL_SHARE * (seen.detection.box_xyxy[2] - seen.detection.box_xyxy[0])
+        for i, seen in after.faces.items()
+    )
 
 
 def _area(detection: Detection) -> float:
@@ -171,9 +201,9 @@ def _shrink(detection: Detection, height: int) -> Detection:
 
 
 def _mix(a: Detection, b: Detection, share: float) -> Detection:
-    x0, y0, x1, y1 = ((1 - share) * p + share * q for p, q in zip(a.box_xyxy, b.box_xyxy, strict=True))
-    landmarks = (1 - share) * a.landmarks_xy + share * b.landmarks_xy
-    return Detection((x0, y0, x1, y1), landmarks.astype(np.float32), min(a.confidence, b.confidence))
+    x0, y0, x1, y1 = (p + share * (q - p) for p, q in zip(a.box_xyxy, b.box_xyxy, strict=True))
+    landmarks = a.landmarks_xy + np.float32(share) * (b.landmarks_xy - a.landmarks_xy)
+    return Detection((x0, y0, x1, y1), landmarks, min(a.confidence, b.confidence))
 
 
 def _view(frame: VideoFrame, track_id: int, face: Detection, reason: Reason | None) -> FaceView:
@@ -185,10 +215,10 @@ def _view(frame: VideoFrame, track_id: int, face: Detection, reason: Reason | No
     return FaceView(track_id, box, mouth_gray=mouth_crop(frame.rgb, face.landmarks_xy), side_px=min(x1 - x0, y1 - y0))
 
 
-def _whole_view(frame: VideoFrame, earlier: VideoFrame | None, track_id: int, seen: _Seen) -> FaceView:
-    """With the whole face, now and a frame earlier at the same place."""
+def _whole_view(frame: VideoFrame, earlier: VideoFrame | None, track_id: int, seen: _Seen, due: bool) -> FaceView:
+    """With the whole face when that is `due`, now and a frame earlier at the same place."""
     view = _view(frame, track_id, seen.detection, seen.reason)
-    if view.mouth_gray is None:
+    if not due:
         return view
     landmarks = seen.detection.landmarks_xy
     return replace(

@@ -4,6 +4,7 @@ import asyncio
 from importlib.resources import files
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +40,7 @@ class Engine:
 
         `face_detector`: a file with YuNet's inputs and outputs to use in the place of ours.
         """
+        cv2.setNumThreads(1)  # as the models: streams share the cores, no picture is spread over them
         folder = models_dir or embedded_models()
         models = {name: Model(folder / f"{name}.onnx", provider, strict=strict) for name in ("face_detector", *JUDGES)}
         if face_detector is not None:

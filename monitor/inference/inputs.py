@@ -12,8 +12,8 @@ MOUTH_RATE_HZ = 25
 MIN_SPEECH_S = 0.6  # in the window, and a third of it in its fresh part
 MIN_MOUTH_STEPS = 20
 MAX_MOUTH_GAP_S = 0.1
+MAX_REPEATED_SHARE = 0.12  # of mouths that equal the one before, above which the stream is slower than 23 pictures a second
 STILL_LIPS = 1.2  # mean change of a mouth crop per picture, in grey levels of 255, below which nobody talks
-CROP_EVERY_S = 0.4  # of five looks a second every second one is judged
 LIPS_EVERY_S = 2.4
 VOICE_S = 2.4  # what voice_of gives
 HOP_S = 1.2  # between the ends of windows
@@ -77,6 +77,12 @@ def lips_move(mouths: Floats) -> bool:
     return float(np.abs(np.diff(inner, axis=0)).mean()) >= STILL_LIPS
 
 
+def at_full_rate(mouths: NDArray[np.floating | np.uint8]) -> bool:
+    """Whether these mouths ([steps, 64, 64]) are enough, and pictures of their own: texture over time means nothing for repeated ones."""
+    repeated = (mouths[1:] == mouths[:-1]).all((1, 2))
+    return len(mouths) >= MIN_MOUTH_STEPS and float(repeated.mean()) <= MAX_REPEATED_SHARE
+
+
 def mel_of(window: Window, steps: int) -> Floats:
     """log_mel input, float32 [4 × steps, 64], of the same seconds as `steps` mouths."""
     assert window.samples is not None
@@ -93,18 +99,14 @@ def speaking_steps(window: Window, steps: int) -> NDArray[np.bool_]:
 
 
 def looked_at(window: Window, track_id: int) -> list[tuple[float, FaceView]]:
-    """The looked-at pictures of one face in the fresh part, (time in s, view with a crop), thinned evenly to one in `CROP_EVERY_S`."""
-    seen = [
+    """The pictures of one face in the fresh part that it is judged by: (time in s, view with a crop)."""
+    return [
         (frame.time_s, face)
         for frame in window.frames
         if frame.time_s >= window.fresh_from_s
         for face in frame.faces
         if face.track_id == track_id and face.face_rgb is not None and face.reason is None
     ]
-    wanted = max(1, round((window.end_s - window.fresh_from_s) / CROP_EVERY_S))
-    if len(seen) <= wanted:
-        return seen
-    return [seen[int((index + 0.5) * len(seen) / wanted)] for index in range(wanted)]
 
 
 def lips_are_due(window: Window) -> bool:

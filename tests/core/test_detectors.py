@@ -138,4 +138,4 @@ async def test_only_the_fresh_part_is_looked_at_again() -> None:
     late = Window(0.0, 2.4, 1.2, MediaInfo(True, True, "container"), None, np.zeros(0, np.bool_), tuple(frames()))
     await Detectors(models, CALIBRATION).judge(late)  # type: ignore[arg-type]
     (crops,) = [inputs["face"] for name, inputs in models.calls if name == "face_forgery"]
-    assert len(crops) == 3, "of twelve crops in the window six lie in its fresh half, and every second of them is judged"
+    assert len(crops) == 6, "of twelve crops in the window six lie in its fresh half"

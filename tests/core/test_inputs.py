@@ -52,11 +52,6 @@ def test_only_fresh_unrefused_faces_are_judged() -> None:
     assert {track: [time_s for time_s, _ in inputs.looked_at(late, track)] for track in range(3)} == {0: [1.5], 1: [1.6], 2: []}
 
 
-def test_of_five_looks_a_second_half_are_judged_evenly_spread() -> None:
-    views = inputs.looked_at(window(seen(np.arange(0, 2.4, 0.2), face=True)), 0)
-    assert np.allclose([time_s for time_s, _ in views], np.arange(0.2, 2.4, 0.4))
-
-
 @pytest.mark.parametrize("origin_s", [0.0, 0.5, 1.2, 7.77])
 def test_lips_are_due_in_every_second_window(origin_s: float) -> None:
     ends_s = [origin_s + 2.4 + 1.2 * index for index in range(1, 9)]
