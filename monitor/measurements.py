@@ -14,6 +14,7 @@ from monitor.media import (
     Event,
     FrameFaces,
     Frames,
+    Lost,
     MediaInfo,
     MediaItem,
     Modality,
@@ -41,6 +42,9 @@ class Measurements:
     def arrived(self, item: MediaItem, media: Channel[MediaItem]) -> None:
         match item:
             case MediaInfo():
+                return
+            case Lost():
+                self.emit(item)
                 return
             case AudioChunk():
                 self.newest_s = max(self.newest_s, item.end_s)

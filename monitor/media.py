@@ -1,6 +1,6 @@
 """What flows through a stream, from decoded media to alerts. Everything here is immutable; seconds are on the stream's one clock.
 
-MediaInfo, VideoFrame, AudioChunk   a source puts these into the stream's channel
+MediaInfo, VideoFrame, AudioChunk   a source puts these into the stream's channel, and Lost for what never became media
 FaceView, FrameFaces                what the face steps saw in one frame
 Window                              the same seconds of both modalities
 Score                               what the models think of the newest seconds of a window
@@ -66,7 +66,16 @@ class AudioChunk:
         return self.time_s + len(self.samples) / AUDIO_RATE_HZ
 
 
-MediaItem = MediaInfo | VideoFrame | AudioChunk
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What of one track never became pictures or sound: RTP packets that did not come in time, frames that no decoder could use."""
+
+    modality: Modality
+    packets: int = 0
+    frames: int = 0
+
+
+MediaItem = MediaInfo | VideoFrame | AudioChunk | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +158,8 @@ class Score:
     """What the models say of one modality for the seconds start_s..end_s of one window that no earlier score held.
 
     `logit`: calibrated log-odds of "forged" for 1.2 s like these; None when not judged, then `reason` says why.
-    `sync_curve`: float32 [61], lip–voice similarity per lag (see `alerts.sync`), only for sync, in place of `logit`.
+    Only for sync, in place of `logit`: `sync_curve` float32 [61], lip–voice similarity per lag (see `alerts.sync`) of the lips of
+    `track_id`; `sync_s`, the seconds of seen lips and speech that it rests on; `sync_local`, (time in s, the same of 0.4 s around it).
     """
 
     modality: Modality
@@ -161,6 +171,8 @@ class Score:
     box_xyxy: tuple[float, float, float, float] | None = None
     heatmap: Heatmap | None = None
     sync_curve: NDArray[np.float32] | None = None
+    sync_s: float = 0.0
+    sync_local: tuple[tuple[float, NDArray[np.float32]], ...] = ()
     moments: tuple[Moment, ...] = ()
 
 
@@ -287,6 +299,6 @@ class Batched:
     size: int
 
 
-Event = Verdict | Alert | StreamState | Dropped | QueueDepth | StageTime | Frames | Decided | Batched
+Event = Verdict | Alert | StreamState | Lost | Dropped | QueueDepth | StageTime | Frames | Decided | Batched
 Emit = Callable[[str, Event], None]
 """Takes (stream id, event), must not block. Every sink is one."""

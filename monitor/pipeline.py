@@ -17,7 +17,7 @@ from monitor.errors import SourceError
 from monitor.faces.watch import FaceWatcher
 from monitor.inference.engine import Engine
 from monitor.measurements import Measurements
-from monitor.media import AudioChunk, Emit, FrameFaces, MediaInfo, MediaItem, Score, VideoFrame, Window
+from monitor.media import AudioChunk, Emit, FrameFaces, Lost, MediaInfo, MediaItem, Score, VideoFrame, Window
 from monitor.sources import Source, feed
 from monitor.speech.vad import speech_marks
 from monitor.windows import Windows
@@ -102,7 +102,7 @@ async def _look(media: Channel[MediaItem], windows: Channel[Window], engine: Eng
             measured.looked(looked_at)
             for frame in looked_at:
                 await cut(frame)
-        else:
+        elif not isinstance(item, Lost):
             await cut(item)
     for frame in watcher.flush():
         await cut(frame)

@@ -78,9 +78,9 @@ async def soak(streams: int, minutes: float, slow: int) -> None:
         memory_mb.append(resident_mb())
         seen, dropped = sum(reader.pictures for reader in readers), sum(reader.channel.dropped for reader in readers)
         print(f"{(sample + 1) * SAMPLE_S:5.0f} s  {memory_mb[-1]:7.1f} MB  {seen} pictures, {dropped} dropped", flush=True)
-        for reader in readers:
+        for number, reader in enumerate(readers):
             if reader.tasks[0].done():
-                reader.tasks[0].result()
+                raise SystemExit(f"stream {number} ended early: {reader.tasks[0].exception() or 'as if its publisher had said goodbye'}")
     ours.send("stop")
     for reader in readers:
         await reader.source.close()

@@ -15,6 +15,7 @@ from monitor.media import (
     Dropped,
     Event,
     Frames,
+    Lost,
     Modality,
     QueueDepth,
     Stage,
@@ -53,6 +54,8 @@ class Metrics:
             self.stream_up,
             self.frames,
             self.drops,
+            self.lost_packets,
+            self.corrupt_frames,
             self.score,
             self.coverage,
             self.av_offset,
@@ -71,6 +74,8 @@ class Metrics:
         self.stream_up = self._gauge("stream_up", "1 while media arrives, else 0.", "stream")
         self.frames = self._counter("frames_total", "Frames (video) and windows (audio, sync) by outcome.", "stream", "modality", "outcome")
         self.drops = self._counter("drops_total", "Items lost because a stage could not keep up.", "stream", "stage")
+        self.lost_packets = self._counter("lost_packets_total", "RTP packets that never came in time.", "stream", "modality")
+        self.corrupt_frames = self._counter("corrupt_frames_total", "Encoded frames that no decoder could use.", "stream", "modality")
         self.score = self._gauge("score", "Calibrated p_fake, 0 to 1.", "stream", "modality")
         self.coverage = self._gauge("coverage_ratio", "Share of the media time in which this modality was judged.", "stream", "modality")
         self.av_offset = self._gauge("av_offset_seconds", "Measured lag of sound behind picture.", "stream")
@@ -100,6 +105,8 @@ class Metrics:
                 self._on_alert(stream, event)
             case Frames():
                 self.frames.labels(stream, event.modality, event.outcome).inc(event.count)
+            case Lost():
+                self._on_lost(stream, event)
             case Dropped():
                 self.drops.labels(stream, event.stage).inc(event.count)
             case QueueDepth():
@@ -155,8 +162,14 @@ class Metrics:
             self.incidents.labels(stream, modality)
             self.incidents_open.labels(stream, modality).set(0)
             self.coverage.labels(stream, modality).set(0)
+            if modality != "sync":
+                self._on_lost(stream, Lost(modality))
         for stage in STAGES:
             self.drops.labels(stream, stage)
+
+    def _on_lost(self, stream: str, lost: Lost) -> None:
+        self.lost_packets.labels(stream, lost.modality).inc(lost.packets)
+        self.corrupt_frames.labels(stream, lost.modality).inc(lost.frames)
 
     def _on_verdict(self, stream: str, verdict: Verdict) -> None:
         verdicts = self._scores[stream, verdict.modality]

@@ -5,34 +5,49 @@ Pure: time is an argument, and what should be asked of the sender (a packet agai
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 LEAP = 128  # packets; a step this large is a sender that began anew, or an outage that nobody can send again
 MOST_WAITING = 1024  # packets held back at most, whatever their deadline
 ASK_AGAIN_S = 0.06  # between two requests for the same packet: about one round trip
-KEY_FRAME_AGAIN_S = 0.5
+KEY_FRAME_AGAIN_S = 0.25
 HEALED_S = 10.0  # a sender that never answers with a key frame repairs its picture block by block; after this long it counts as whole
 _H264_IDR, _H264_SLICE, _H264_STAP_A, _H264_FU_A = 5, 1, 24, 28
 _H264_BEFORE_SLICES = frozenset({6, 7, 8, 9})  # SEI, SPS, PPS, access unit delimiter
+
+
+class Place(NamedTuple):
+    """Where in a picture a packet belongs. `first`: at its beginning. `key`: the picture needs no earlier one.
+
+    `usable`: a decoder can go on here although what was before it is missing; `partial`: it can use a picture of which some is missing.
+    """
+
+    first: bool
+    key: bool
+    usable: bool
+    partial: bool = False
+
+
+SOUND = Place(first=True, key=True, usable=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """One RTP packet. `data`: its payload without the payload format's own header; empty for padding.
 
-    `first`, `last`: begins, ends a picture. `key`: belongs to a picture that needs no earlier one. Sound is all three.
+    `last`: ends a picture.
     """
 
     sequence: int
     timestamp: int
     data: bytes
-    first: bool = True
-    last: bool = True
-    key: bool = True
+    last: bool
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A whole picture or piece of sound for the decoder; `damaged` when it needs pictures that were lost."""
+    """A picture or piece of sound for the decoder; `damaged` when a part of it, or pictures that it needs, were lost."""
 
     timestamp: int
     data: bytes
@@ -48,7 +63,8 @@ class _Missing:
 class JitterBuffer:
     """Gives each picture out as soon as it is whole and everything before it is out, or given up after `patience_s`.
 
-    From a loss to the next key frame pictures are still given out, but `damaged`; before the first key frame nothing is.
+    From a loss to the next whole key frame pictures are still given out, but `damaged`, and of H.264 so are parts of pictures; before
+    the first whole key frame nothing is.
     `lost` counts packets that were given up, `late` those that came after that or twice.
     """
 
@@ -63,7 +79,8 @@ class JitterBuffer:
         self._waiting: dict[int, Packet] = {}
         self._missing: dict[int, _Missing] = {}
         self._parts: list[Packet] = []
-        self._torn = True  # the next packets are the rest of a picture whose beginning was lost
+        self._torn = True  # the next packets are the rest of something whose beginning was lost
+        self._in_part = False  # some of the picture in `_parts` is missing
         self._started = False
         self._damaged_since_s: float | None = None
         self._wants_key_frame = False
@@ -112,7 +129,7 @@ class JitterBuffer:
         return [index % 0x10000 for index in again]
 
     def wants_key_frame(self, now_s: float) -> bool:
-        """Whether to ask for a key frame now (RTCP PLI); True at most every half second until one comes."""
+        """Whether to ask for a key frame now (RTCP PLI); True at most every quarter of a second until one comes."""
         if not (self._asks and self._wants_key_frame) or now_s < self._key_frame_asked_s + KEY_FRAME_AGAIN_S:
             return False
         self._key_frame_asked_s = now_s
@@ -127,6 +144,7 @@ class JitterBuffer:
     def _begin_at(self, index: int, now_s: float) -> None:
         self._waiting.clear()
         self._missing.clear()
+        self._parts.clear()
         self._highest = index
         self._give_up(index, now_s)
 
@@ -136,7 +154,8 @@ class JitterBuffer:
             del self._missing[gone]
             self.lost += 1
         self._next = index
-        self._parts.clear()
+        self._parts = [part for part in self._parts if part.place.partial]
+        self._in_part = bool(self._parts)
         self._torn = True
         self.damage(now_s)
 
@@ -148,9 +167,12 @@ class JitterBuffer:
                 yield from self._finish(now_s)
             if not packet.data:
                 continue
-            if self._torn and not packet.first:
+            if self._torn and not packet.place.usable:
                 self._wants_key_frame = True
+                if packet.last and self._parts:
+                    yield from self._finish(now_s)
                 continue
+            self._in_part |= self._torn and not packet.place.first
             self._torn = False
             self._parts.append(packet)
             if packet.last:
@@ -158,7 +180,8 @@ class JitterBuffer:
 
     def _finish(self, now_s: float) -> Iterator[Encoded]:
         parts, self._parts = self._parts, []
-        if any(part.key for part in parts):
+        in_part, self._in_part = self._in_part, False
+        if any(part.place.key for part in parts) and not in_part:
             self._started, self._damaged_since_s, self._wants_key_frame = True, None, False
         elif not self._started:
             self._wants_key_frame = True
@@ -168,16 +191,16 @@ class JitterBuffer:
         yield Encoded(parts[0].timestamp, b"".join(part.data for part in parts), self._damaged_since_s is not None)
 
 
-def place_in_picture(codec: str, payload: bytes) -> tuple[bool, bool]:
-    """(begins a picture, belongs to a key frame) of a payload in VP8's (RFC 7741) or H.264's (RFC 6184) payload format; else both."""
+def place_in_picture(codec: str, payload: bytes) -> Place:
+    """Of a payload in VP8's (RFC 7741) or H.264's (RFC 6184) payload format; anything else is sound."""
     if codec == "VP8":
         return _vp8_place(payload)
-    return _h264_place(payload) if codec == "H264" else (True, True)
+    return _h264_place(payload) if codec == "H264" else SOUND
 
 
-def _vp8_place(payload: bytes) -> tuple[bool, bool]:
+def _vp8_place(payload: bytes) -> Place:
     if not payload or not payload[0] & 0x10 or payload[0] & 0x07:
-        return False, False
+        return Place(first=False, key=False, usable=False)
     at = 1
     if payload[0] & 0x80 and len(payload) > 1:
         extra = payload[1]
@@ -185,16 +208,16 @@ def _vp8_place(payload: bytes) -> tuple[bool, bool]:
         if extra & 0x80:
             at += 2 if len(payload) > 2 and payload[2] & 0x80 else 1
         at += bool(extra & 0x40) + bool(extra & 0x30)
-    return True, len(payload) > at and not payload[at] & 1
+    return Place(first=True, key=len(payload) > at and not payload[at] & 1, usable=True)
 
 
-def _h264_place(payload: bytes) -> tuple[bool, bool]:
+def _h264_place(payload: bytes) -> Place:
     units = list(_h264_units(payload))
     if not units:
-        return False, False
+        return Place(first=False, key=False, usable=False, partial=True)
     kind, begins = units[0]
     first = begins and (kind in _H264_BEFORE_SLICES or (kind in (_H264_SLICE, _H264_IDR) and _first_slice(payload)))
-    return first, any(kind == _H264_IDR for kind, _ in units)
+    return Place(first, any(kind == _H264_IDR for kind, _ in units), usable=begins, partial=True)
 
 
 def _h264_units(payload: bytes) -> Iterator[tuple[int, bool]]:

@@ -1,21 +1,22 @@
 """One WebRTC publisher (WHIP): an offer comes in, an answer goes out, sound and pictures follow on one clock.
 
 aiortc zeroes each track's timestamps by itself and keeps the sender reports for itself, so audio and video would look in step whatever
-they are. One private place is therefore touched in `_listen_to_reports`, and the others in `sources.receiving`.
+they are. One private place is therefore touched in `_listen_to_reports`, and the others in `sources.receiving`; what comes out there is
+decoded by `sources.decoding`.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-import av
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceTransport, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.codecs import CODECS
 from aiortc.exceptions import InvalidAccessError, InvalidStateError, OperationError
-from aiortc.mediastreams import MediaStreamError
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket
 from aiortc.sdp import SessionDescription
 
@@ -23,38 +24,30 @@ from monitor.channel import Channel
 from monitor.clock import StreamClock
 from monitor.config import IceServer, Ingest
 from monitor.errors import SourceError
-from monitor.media import MediaInfo, MediaItem, SyncSource, VideoFrame
+from monitor.media import Lost, MediaInfo, MediaItem, SyncSource
+from monitor.sources.decoding import NEVER_S, Decoding, Frame, Kind
 from monitor.sources.ice import Ice, rtc_servers
+from monitor.sources.jitter import Encoded
 from monitor.sources.limits import Rates
-from monitor.sources.pictures import upright_rgb
+from monitor.sources.reading import deliver_live
 from monitor.sources.receiving import Reception
 from monitor.sources.sdpfrag import Fragment
-from monitor.sources.sound import SoundTrack
 
 NTP_UNITS_PER_S = 1 << 32
-RTP_JUMP_S = 0.01  # RTP timestamps are exact: a single lost 20 ms packet must show as a gap
-RAW_FRAMES = 8
 KEYFRAME_PATIENCE_S = 1.0
 CHECK_S = 0.5
 INGEST = Ingest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    time_s: float
-    frame: av.VideoFrame
-    concealed: bool
 
 
 @dataclass(slots=True)
 class _Watched:
     """A track of the peer that is listened to or looked at."""
 
-    kind: str
+    kind: Kind
     receiver: RTCRtpReceiver
     rate_hz: int
     reception: Reception
-    newest_s: float | None = None  # loop time of the newest decoded frame
+    told_lost: int = 0
 
 
 def _accept_every_h264() -> None:
@@ -77,8 +70,7 @@ _accept_every_h264()
 class WebRtcSource:
     """A peer that publishes to us. Call `answer` once, then `run`; `close` may come at any time and ends `run` quietly.
 
-    `dropped_frames` counts pictures that no decoder could use, or that came faster than they could be decoded or converted; they are
-    counted in the channel that `run` fills as well.
+    Pictures that come faster than they can be decoded are counted as dropped in the channel that `run` fills.
     """
 
     def __init__(
@@ -92,7 +84,7 @@ class WebRtcSource:
     ) -> None:
         """No media for `frozen_timeout_s` after the first is an error. `ingest` limits the pictures; `name` says in errors who it is."""
         self._name = name
-        self._rates = Rates(name, ingest)
+        self._decoding = Decoding(Rates(name, ingest))
         self._ice_servers = rtc_servers(ice_servers)
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=self._ice_servers))
         self._ice: Ice | None = None
@@ -104,11 +96,6 @@ class WebRtcSource:
         self._over = asyncio.Event()
         self._lost = False
         self._told_drops = 0
-        self._pictures: Channel[_Decoded] = Channel(RAW_FRAMES, "drop_oldest")
-
-    @property
-    def dropped_frames(self) -> int:
-        return self._pictures.dropped + sum(watched.reception.undecoded for watched in self._watched.values())
 
     @property
     def lost_packets(self) -> dict[str, int]:
@@ -164,21 +151,22 @@ class WebRtcSource:
 
     async def run(self, out: Channel[MediaItem]) -> None:
         """See `Source.run`: returns when the peer says goodbye or `close` is called."""
-        self._report_sync(out)
-        converter = ThreadPoolExecutor(1, thread_name_prefix="webrtc-rgb")
-        drains = [asyncio.create_task(self._drain(watched, out)) for watched in self._watched.values()]
-        convert = asyncio.create_task(self._convert(converter, out))
+        if self._reported is None:
+            self._report_sync()
+        drains = [asyncio.create_task(_until_it_ends(watched.receiver.track)) for watched in self._watched.values()]
+        decoding = asyncio.create_task(deliver_live(self._decoding.batches(), out))
         try:
-            await self._supervise(drains)
+            await self._supervise(drains, decoding, out)
             await self.close()
-            await asyncio.gather(*drains)
-            self._pictures.close()
-            await convert
+            self._report_losses(out)
+            self._decoding.end()
+            await decoding
+            self._raise_if_lost()
         finally:
-            for task in (*drains, convert):
+            self._decoding.end()
+            for task in (*drains, decoding):
                 task.cancel()
-            await asyncio.gather(*drains, convert, return_exceptions=True)
-            converter.shutdown(wait=False)
+            await asyncio.gather(*drains, decoding, return_exceptions=True)
             await self.close()
 
     async def close(self) -> None:
@@ -196,11 +184,14 @@ class WebRtcSource:
             if transceiver.kind in self._watched or transceiver.kind not in kinds or transceiver.receiver.track is None or not codecs:
                 transceiver.direction = "inactive"  # a second camera, or a track that the peer only wants to receive
                 continue
-            reception = Reception(transceiver.receiver, transceiver.kind)
-            self._watched[transceiver.kind] = _Watched(transceiver.kind, transceiver.receiver, codecs[0].clockRate, reception)
+            kind = cast(Kind, transceiver.kind)
+            reception = Reception(transceiver.receiver, kind, partial(self._take, kind))
+            self._watched[kind] = _Watched(kind, transceiver.receiver, codecs[0].clockRate, reception)
         self._clock = StreamClock({kind: watched.rate_hz for kind, watched in self._watched.items()})
         for watched in self._watched.values():
             self._listen_to_reports(watched)
+            transport = watched.receiver.transport.transport
+            transport.on("statechange", partial(self._on_ice_state, transport))
 
     def _listen_to_reports(self, watched: _Watched) -> None:
         receiver: Any = watched.receiver
@@ -214,76 +205,74 @@ class WebRtcSource:
 
         receiver._handle_rtcp_packet = handle
 
-    async def _drain(self, watched: _Watched, out: Channel[MediaItem]) -> None:
-        """Takes every frame at once: aiortc's own queue has no bound."""
-        sound = SoundTrack(RTP_JUMP_S)
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                frame = await watched.receiver.track.recv()
-                watched.newest_s = loop.time()
-                if not isinstance(frame, av.VideoFrame | av.AudioFrame) or frame.pts is None or frame.time_base is None:
-                    continue
-                rtp_timestamp = round(frame.pts * frame.time_base * watched.rate_hz)
-                ssrc, damaged = watched.reception.mark(frame.pts)
-                time_s = self._clock.time_s(watched.kind, rtp_timestamp, watched.newest_s, ssrc=ssrc)
-                if self._clock.sync_source != self._reported:
-                    self._report_sync(out)
-                if isinstance(frame, av.VideoFrame):
-                    self._rates.packet(watched.reception.taken_bytes(), watched.newest_s)
-                    self._rates.picture(frame.width, frame.height)
-                    self._pictures.put_nowait(_Decoded(time_s, frame, damaged or bool(frame.is_corrupt)))
-                else:
-                    for chunk in sound.add(time_s, frame):
-                        out.put_nowait(chunk)
-        except MediaStreamError:
-            for chunk in sound.flush():
-                out.put_nowait(chunk)
+    def _take(self, kind: Kind, codec: RTCRtpCodecParameters, encoded: Encoded, ssrc: int) -> bool:
+        """Gives a frame its time and has it decoded; see `receiving.Give`."""
+        now_s = asyncio.get_running_loop().time()
+        time_s = self._clock.time_s(kind, encoded.timestamp, now_s, ssrc=ssrc)
+        if self._clock.sync_source != self._reported:
+            self._report_sync()
+        size_bytes = self._watched[kind].reception.taken_bytes()
+        return self._decoding.put(Frame(kind, codec, encoded.data, time_s, encoded.damaged, size_bytes, now_s))
 
-    async def _convert(self, converter: ThreadPoolExecutor, out: Channel[MediaItem]) -> None:
-        loop = asyncio.get_running_loop()
-        async for picture in self._pictures:
-            rgb = await loop.run_in_executor(converter, upright_rgb, picture.frame)
-            out.dropped += self.dropped_frames - self._told_drops
-            self._told_drops = self.dropped_frames
-            out.put_nowait(VideoFrame(picture.time_s, rgb, picture.concealed))
-
-    async def _supervise(self, drains: list[asyncio.Task[None]]) -> None:
+    async def _supervise(self, drains: list[asyncio.Task[None]], decoding: asyncio.Task[None], out: Channel[MediaItem]) -> None:
         """Until the peer ends; raises SourceError when it fell silent. Asks for a key frame while pictures cannot be decoded."""
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         while not self._over.is_set() and not all(task.done() for task in drains):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), CHECK_S)
-            for task in drains:
-                if task.done():
-                    task.result()
-            newest_s = max((watched.newest_s for watched in self._watched.values() if watched.newest_s is not None), default=None)
-            if newest_s is None and loop.time() - started_s > self._connect_timeout_s:
+            if decoding.done():
+                decoding.result()
+            newest_s = max(self._decoding.newest_s.values())
+            if newest_s > NEVER_S:
+                self._report_losses(out)
+                if loop.time() - newest_s > self._frozen_timeout_s:
+                    raise SourceError(f"no media from {self._name} for {self._frozen_timeout_s:g} s", retryable=True)
+            elif loop.time() - started_s > self._connect_timeout_s:
                 raise SourceError(f"{self._name} sent no media; can its ICE candidates reach this host?", retryable=True)
-            if newest_s is not None and loop.time() - newest_s > self._frozen_timeout_s:
-                raise SourceError(f"no media from {self._name} for {self._frozen_timeout_s:g} s", retryable=True)
             await self._ask_for_key_frame()
+
+    def _raise_if_lost(self) -> None:
+        """aiortc takes a connection that broke for one that was closed, unless one asks its ICE."""
         if self._lost:
-            never = all(watched.newest_s is None for watched in self._watched.values())
-            raise SourceError(f"the connection to {self._name} {'could not be made' if never else 'was lost'}", retryable=True)
+            happened = "was lost" if max(self._decoding.newest_s.values()) > NEVER_S else "could not be made"
+            raise SourceError(f"the connection to {self._name} {happened}", retryable=True)
 
     async def _ask_for_key_frame(self) -> None:
         watched = self._watched.get("video")
         now_s = asyncio.get_running_loop().time()
-        if watched is None or (watched.newest_s is not None and now_s - watched.newest_s < KEYFRAME_PATIENCE_S):
+        if watched is None or now_s - self._decoding.newest_s["video"] < KEYFRAME_PATIENCE_S:
             return
         for source in watched.receiver.getSynchronizationSources():
             await watched.receiver._send_rtcp_pli(source.source)
 
-    def _report_sync(self, out: Channel[MediaItem]) -> None:
+    def _report_sync(self) -> None:
         self._reported = self._clock.sync_source
-        out.put_nowait(MediaInfo("audio" in self._watched, "video" in self._watched, self._reported))
+        self._decoding.tell(MediaInfo("audio" in self._watched, "video" in self._watched, self._reported))
+
+    def _report_losses(self, out: Channel[MediaItem]) -> None:
+        out.dropped += self._decoding.refused - self._told_drops
+        self._told_drops = self._decoding.refused
+        for watched in self._watched.values():
+            if lost := watched.reception.lost - watched.told_lost:
+                watched.told_lost += lost
+                out.put_nowait(Lost(watched.kind, packets=lost))
 
     def _on_state(self) -> None:
         if self._peer.connectionState in ("failed", "closed"):
             self._lost = self._lost or self._peer.connectionState == "failed"
             self._over.set()
+
+    def _on_ice_state(self, transport: RTCIceTransport) -> None:
+        """Failed: no way was found, or the peer no longer answers whether it wants to be sent to (RFC 7675)."""
+        self._lost = self._lost or transport.state == "failed"
+
+
+async def _until_it_ends(track: MediaStreamTrack) -> None:
+    """aiortc decodes nothing for us, but it knows when the peer said goodbye to a track."""
+    with contextlib.suppress(MediaStreamError):
+        while True:
+            await track.recv()
 
 
 def _published_kinds(sdp: str, what: str = "offer") -> set[str]:

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"__main__"},
 ]
 HOMES = {
-    "aiortc": {"sources.webrtc", "sources.receiving", "sources.ice", "sources.whep", "service.http"},
+    "aiortc": {"sources.webrtc", "sources.receiving", "sources.decoding", "sources.ice", "sources.whep", "service.http"},
     "av": {"sources"},
     "onnxruntime": {"inference"},
     "prometheus_client": {"sinks.metrics"},

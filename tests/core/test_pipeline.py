@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from monitor.channel import Channel
 from monitor.errors import SourceError
-from monitor.media import Alert, Decided, Dropped, Verdict
+from monitor.media import Alert, Decided, Dropped, Lost, MediaInfo, MediaItem, Verdict
 from monitor.pipeline import watch
 from tests.fakes import POLICIES, ReadingEngine, Recorder, ScriptedSource
 
@@ -58,6 +59,22 @@ async def test_a_call_that_loses_its_sound_goes_on_with_the_face() -> None:
     assert late[-1].coverage < 0.45
     missing = [event for event in told.of(Verdict) if event.modality == "audio" and event.reason == "no_audio_track"]
     assert missing, "after the evidence went stale, the voice must be said to be unjudged"
+
+
+class Losing:
+    """A source whose network loses everything but the promise of pictures."""
+
+    live = True
+
+    async def run(self, out: Channel[MediaItem]) -> None:
+        out.put_nowait(MediaInfo(False, True, "arrival"))
+        out.put_nowait(Lost("video", packets=3, frames=1))
+
+
+async def test_what_a_source_lost_is_told() -> None:
+    told = Recorder()
+    await watch("call", Losing(), ReadingEngine(), POLICIES, told, live=True)  # type: ignore[arg-type]
+    assert told.of(Lost) == [Lost("video", packets=3, frames=1)]
 
 
 async def test_slow_model_drops_old_windows_and_counts_them() -> None:

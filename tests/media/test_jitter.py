@@ -1,10 +1,21 @@
 """JitterBuffer: order, loss, deadlines, key frames; what VP8 and H.264 packets say about their picture."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from monitor.sources.jitter import ASK_AGAIN_S, HEALED_S, LEAP, Encoded, JitterBuffer, Packet, place_in_picture
+from monitor.sources.jitter import (
+    ASK_AGAIN_S,
+    HEALED_S,
+    LEAP,
+    SOUND,
+    Encoded,
+    JitterBuffer,
+    Packet,
+    Place,
+    place_in_picture,
+)
 
 PATIENCE_S = 0.3
 
@@ -12,7 +23,13 @@ PATIENCE_S = 0.3
 def picture(number: int, first_sequence: int, packets: int = 3, *, key: bool = False) -> list[Packet]:
     """Picture `number` of 25 a second, in so many packets."""
     return [
-        Packet((first_sequence + n) % 0x10000, number * 3600 % (1 << 32), b"%d.%d " % (number, n), n == 0, n == packets - 1, key and n == 0)
+        Packet(
+            (first_sequence + n) % 0x10000,
+            number * 3600 % (1 << 32),
+            b"%d.%d " % (number, n),
+            n == packets - 1,
+            Place(n == 0, key and n == 0, usable=n == 0),
+        )
         for n in range(packets)
     ]
 
@@ -41,7 +58,7 @@ def test_a_picture_is_given_out_with_its_last_packet():
 
 def test_a_sender_without_end_marks_is_a_packet_late():
     buffer = JitterBuffer(PATIENCE_S, asks=True)
-    unmarked = [Packet(p.sequence, p.timestamp, p.data, p.first, False, p.key) for one in call(3) for p in one]
+    unmarked = [replace(packet, last=False) for one in call(3) for packet in one]
     assert numbers(feed(buffer, unmarked)) == [0, 1]
 
 
@@ -82,7 +99,7 @@ def test_after_the_deadline_pictures_go_on_damaged_until_a_key_frame():
     assert (numbers([third]), third.damaged, buffer.lost) == ([2], True, 1)
     assert buffer.wants_key_frame(PATIENCE_S)
     assert not buffer.wants_key_frame(PATIENCE_S + 0.1)
-    assert buffer.wants_key_frame(PATIENCE_S + 0.6)
+    assert buffer.wants_key_frame(PATIENCE_S + 0.3)
     assert [one.damaged for one in feed(buffer, pictures[3], 0.4)] == [True]
     assert [one.damaged for one in feed(buffer, picture(4, pictures[4][0].sequence, key=True), 0.5)] == [False]
     assert [one.damaged for one in feed(buffer, pictures[5], 0.6)] == [False]
@@ -94,6 +111,35 @@ def test_a_picture_whose_begin_was_lost_is_not_given_out():
     pictures = call(4)
     feed(buffer, pictures[0] + pictures[1][1:] + pictures[2])
     assert numbers(buffer.due(PATIENCE_S)) == [2]
+
+
+def h264(number: int, first_sequence: int, *, key: bool = False) -> list[Packet]:
+    """A picture of two slices, two packets each."""
+    places = [Place(n == 0, key, usable=n % 2 == 0, partial=True) for n in range(4)]
+    return [replace(packet, place=place) for packet, place in zip(picture(number, first_sequence, 4), places, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("gone", "kept"),
+    [([0], b"1.2 1.3 "), ([1], b"1.0 1.2 1.3 "), ([2], b"1.0 1.1 "), ([3], b"1.0 1.1 1.2 "), ([0, 1, 2], b""), ([1, 2], b"1.0 ")],
+)
+@pytest.mark.parametrize("key", [False, True])
+def test_what_came_of_an_h264_picture_is_given_out_damaged(gone, kept, key):
+    buffer = JitterBuffer(PATIENCE_S, asks=True)
+    second = [packet for n, packet in enumerate(h264(1, 4, key=key)) if n not in gone]
+    feed(buffer, [*h264(0, 0, key=True), *second, *h264(2, 8)])
+    given = [Encoded(3600, kept, True)] if kept else []
+    assert buffer.due(PATIENCE_S) == [*given, Encoded(7200, b"2.0 2.1 2.2 2.3 ", True)]
+    assert buffer.wants_key_frame(PATIENCE_S)
+    assert [one.damaged for one in feed(buffer, h264(3, 12, key=True), 0.4)] == [False]
+
+
+def test_a_part_of_a_key_frame_begins_no_call():
+    buffer = JitterBuffer(PATIENCE_S, asks=True)
+    first = h264(0, 0, key=True)
+    assert feed(buffer, first[:1] + first[2:] + h264(1, 4)) == []
+    assert buffer.due(PATIENCE_S) == []
+    assert numbers(feed(buffer, h264(2, 8, key=True), 0.4)) == [2]
 
 
 def test_nothing_comes_before_the_first_key_frame_which_is_asked_for():
@@ -126,7 +172,7 @@ def test_a_sender_that_begins_anew_is_followed_at_once(step):
 
 def test_sound_waits_for_what_was_overtaken_and_asks_for_nothing():
     buffer = JitterBuffer(0.08, asks=False)
-    packets = [Packet(n, n * 960, b"%d." % n) for n in range(6)]
+    packets = [Packet(n, n * 960, b"%d." % n, True, SOUND) for n in range(6)]
     assert numbers(feed(buffer, [packets[0], packets[2], packets[1]])) == [0, 1, 2]
     assert numbers(feed(buffer, packets[4:])) == []
     assert (buffer.requests(0.05), buffer.wakes_at_s()) == ([], 0.08)
@@ -138,7 +184,7 @@ def test_sound_waits_for_what_was_overtaken_and_asks_for_nothing():
 def test_padding_is_no_picture():
     buffer = JitterBuffer(PATIENCE_S, asks=True)
     first, second = call(2)
-    padding = Packet(second[0].sequence, first[0].timestamp, b"", False, False, False)
+    padding = Packet(second[0].sequence, first[0].timestamp, b"", False, Place(False, False, usable=False))
     shifted = picture(1, second[0].sequence + 1)
     assert numbers(feed(buffer, [*first, padding, *shifted])) == [0, 1]
 
@@ -161,25 +207,25 @@ def test_whatever_is_lost_nothing_waits_longer_than_the_deadline(share):
 @pytest.mark.parametrize(
     ("codec", "payload", "place"),
     [
-        ("VP8", b"\x10\x00\x9d", (True, True)),
-        ("VP8", b"\x10\x01\x9d", (True, False)),
-        ("VP8", b"\x00\x00\x9d", (False, False)),
-        ("VP8", b"\x11\x00\x9d", (False, False)),
-        ("VP8", b"\x90\x80\x81\x23\x00", (True, True)),  # two-byte picture id
-        ("VP8", b"\x90\xe0\x23\x07\x40\x01", (True, False)),  # one-byte picture id, TL0PICIDX, TID
-        ("VP8", b"\x10", (True, False)),
-        ("VP8", b"", (False, False)),
-        ("H264", b"\x67\x42", (True, False)),  # SPS
-        ("H264", b"\x65\x88", (True, True)),  # IDR, first slice
-        ("H264", b"\x65\x40", (False, True)),  # IDR, another slice
-        ("H264", b"\x41\x9a", (True, False)),
-        ("H264", b"\x7c\x85\x88", (True, True)),  # FU-A, start of an IDR
-        ("H264", b"\x7c\x05\x88", (False, True)),  # FU-A, middle of it
-        ("H264", b"\x78\x00\x02\x67\x42\x00\x02\x65\x88", (True, True)),  # STAP-A: SPS, IDR
-        ("H264", b"\x78\x00", (False, False)),
-        ("H264", b"", (False, False)),
-        ("opus", b"\x00", (True, True)),
+        ("VP8", b"\x10\x00\x9d", (True, True, True)),
+        ("VP8", b"\x10\x01\x9d", (True, False, True)),
+        ("VP8", b"\x00\x00\x9d", (False, False, False)),
+        ("VP8", b"\x11\x00\x9d", (False, False, False)),
+        ("VP8", b"\x90\x80\x81\x23\x00", (True, True, True)),  # two-byte picture id
+        ("VP8", b"\x90\xe0\x23\x07\x40\x01", (True, False, True)),  # one-byte picture id, TL0PICIDX, TID
+        ("VP8", b"\x10", (True, False, True)),
+        ("VP8", b"", (False, False, False)),
+        ("H264", b"\x67\x42", (True, False, True)),  # SPS
+        ("H264", b"\x65\x88", (True, True, True)),  # IDR, first slice
+        ("H264", b"\x65\x40", (False, True, True)),  # IDR, another slice
+        ("H264", b"\x41\x9a", (True, False, True)),
+        ("H264", b"\x7c\x85\x88", (True, True, True)),  # FU-A, start of an IDR
+        ("H264", b"\x7c\x05\x88", (False, True, False)),  # FU-A, middle of it
+        ("H264", b"\x78\x00\x02\x67\x42\x00\x02\x65\x88", (True, True, True)),  # STAP-A: SPS, IDR
+        ("H264", b"\x78\x00", (False, False, False)),
+        ("H264", b"", (False, False, False)),
+        ("opus", b"\x00", (True, True, True)),
     ],
 )
 def test_what_a_packet_says_about_its_picture(codec, payload, place):
-    assert place_in_picture(codec, payload) == place
+    assert place_in_picture(codec, payload) == (*place, codec == "H264")

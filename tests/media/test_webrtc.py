@@ -6,6 +6,7 @@ import re
 import threading
 from itertools import pairwise
 
+import aioice.ice
 import numpy as np
 import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection
@@ -23,7 +24,7 @@ async def nothing_left_running():
     yield
     for _ in range(40):
         left = [task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not task.done()]
-        threads = [thread.name for thread in threading.enumerate() if "decoder" in thread.name or "webrtc" in thread.name]
+        threads = [thread.name for thread in threading.enumerate() if "decoder" in thread.name or "container" in thread.name]
         if not left and not threads:
             return
         await asyncio.sleep(0.05)
@@ -55,14 +56,10 @@ def longest_stall_s(listener: Listener, kind: type, since_s: float) -> float:
     return max(later - earlier for earlier, later in pairwise(arrived_s))
 
 
-@pytest.mark.parametrize(
-    ("codec", "repair", "allowed_s"), [("VP8", True, 0.5), ("VP8", False, 0.5), ("H264", True, 0.5), ("H264", False, 1.8)]
-)
-async def test_five_percent_loss_hardly_stalls_a_call(codec, repair, allowed_s):
-    """Beside a call without loss, so that a busy machine is not taken for the network.
-
-    H.264 shows nothing between a loss and the next key frame; from a sender that repeats no packet, that key frame may be lost as well.
-    """
+@pytest.mark.parametrize("repair", [True, False])
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_five_percent_loss_hardly_stalls_a_call(codec, repair):
+    """Beside a call without loss, so that a busy machine is not taken for the network; test_loss measures without the machine."""
     loop = asyncio.get_running_loop()
     start_s = loop.time() + 0.3
     calls = [await publish(Microphone(start_s), Camera(start_s, size=(240, 136), grain=6), codec=codec) for _ in range(2)]
@@ -79,7 +76,7 @@ async def test_five_percent_loss_hardly_stalls_a_call(codec, repair, allowed_s):
     concealed = [frame.concealed for frame in listeners[0].of(VideoFrame)]
     lost = [source.lost_packets for _, source in calls]
     print(codec, repair, np.round(stalls_s, 2), len(concealed), sum(concealed), lost)
-    assert max(stalls_s[0]) < allowed_s + max(stalls_s[1])
+    assert max(stalls_s[0]) < 0.5 + max(stalls_s[1])
     assert lost[0]["audio"] > lost[1]["audio"]
     assert repair or sum(earlier and not later for earlier, later in pairwise(concealed)) >= 1
 
@@ -117,6 +114,22 @@ async def test_close_in_the_middle_ends_quietly():
     await listener.until(lambda: len(listener.of(VideoFrame)) >= 3)
     await source.close()
     await listener.end()
+    await peer.close()
+
+
+async def test_a_peer_that_no_longer_answers_is_lost_not_gone(monkeypatch):
+    """aioice asks from time to time whether the peer is still there (RFC 7675); aiortc then closes everything without an error."""
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.2)
+    monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 2)
+    peer, source = await publish(Microphone(asyncio.get_running_loop().time()))
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(AudioChunk)) >= 3)
+    connection = peer.getTransceivers()[0].sender.transport.transport._connection
+    for protocol in connection._protocols:
+        protocol.send_stun = lambda message, address: None
+    with pytest.raises(SourceError, match="the connection to the publisher was lost") as caught:
+        await listener.end()
+    assert caught.value.retryable
     await peer.close()
 
 

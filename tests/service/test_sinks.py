@@ -24,6 +24,7 @@ from monitor.media import (
     Event,
     Frames,
     Heatmap,
+    Lost,
     QueueDepth,
     Segment,
     StageTime,
@@ -163,6 +164,8 @@ EVERYTHING: list[Event] = [
     Frames("video", "judged", 25),
     Frames("audio", "no_speech", 1),
     Dropped("faces", 3),
+    Lost("video", packets=7, frames=2),
+    Lost("audio", packets=1),
     QueueDepth("media", 5),
     StageTime("models", 0.02),
     Decided("video", 0.4),
@@ -192,7 +195,8 @@ def filled() -> Metrics:
 
 CONTRACT = """
     build_info{version} model_info{model,sha256,provider} stream_up{stream} streams{state} frames_total{stream,modality,outcome}
-    drops_total{stream,stage} queue_depth{stage} score{stream,modality} coverage_ratio{stream,modality} av_offset_seconds{stream}
+    drops_total{stream,stage} lost_packets_total{stream,modality} corrupt_frames_total{stream,modality} queue_depth{stage}
+    score{stream,modality} coverage_ratio{stream,modality} av_offset_seconds{stream}
     stage_duration_seconds{stage} decision_latency_seconds{modality} batch_size{} incidents_total{stream,modality}
     incidents_open{stream,modality} alert_delivery_total{sink,outcome} stream_reconnects_total{stream,reason}
     inference_fallback_total{wanted,got} canary_last_success_timestamp_seconds{}
@@ -214,6 +218,9 @@ def test_values_follow_the_events() -> None:
     a, video = ("stream", "a"), ("modality", "video")
     assert values["deepfake_frames_total", video, ("outcome", "judged"), a] == 25
     assert values["deepfake_drops_total", ("stage", "faces"), a] == 3
+    assert values["deepfake_lost_packets_total", video, a] == 7
+    assert values["deepfake_corrupt_frames_total", video, a] == 2
+    assert values["deepfake_lost_packets_total", ("modality", "audio"), a] == 1
     assert values["deepfake_queue_depth", ("stage", "media")] == 5
     assert values["deepfake_av_offset_seconds", a] == -0.04
     assert values["deepfake_incidents_total", video, a] == values["deepfake_stream_up", a] == 1
