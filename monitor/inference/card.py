@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from monitor.errors import ModelError
 
-Task = Literal["face_detector", "face_forgery", "voice_forgery", "audio_visual", "calibration"]
+Task = Literal["face_detector", "face_forgery", "mouth_texture", "voice_forgery", "audio_visual", "calibration"]
 
 
 class Tensor(BaseModel):

@@ -17,7 +17,7 @@ from monitor.inference.detectors import Detectors
 from monitor.inference.session import Model, ModelInfo, Provider
 from monitor.media import Batched, Emit, Score, Window
 
-JUDGES = ("voice_forgery", "face_forgery", "audio_visual")
+JUDGES = ("voice_forgery", "face_forgery", "mouth_texture", "audio_visual")
 
 
 class Engine:
@@ -65,6 +65,7 @@ class Engine:
         zeros: dict[str, dict[str, NDArray[np.float32]]] = {
             "voice_forgery": {"log_spectrum": np.zeros((1, 240, 256), np.float32)},
             "face_forgery": {name: np.zeros((1, 3, 128, 128), np.float32) for name in ("face", "earlier")},
+            "mouth_texture": {"mouths": np.zeros((1, 60, 64, 64), np.float32)},
             "audio_visual": {"mouths": np.zeros((1, 60, 64, 64), np.float32), "log_mel": np.zeros((1, 240, 64), np.float32), **ones},
         }
         for name, inputs in zeros.items():
