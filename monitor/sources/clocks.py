@@ -13,6 +13,8 @@ from monitor.media import SyncSource
 RESTART_S = 0.3  # a timestamp this far back means that the file's clock was set anew
 LARGEST_LEAP_S = 30.0  # and so does one this far beyond everything seen so far
 STEP_TOGETHER_S = 1.0
+REPORTED_EVERY_S = 0.5  # a server's own reports come every few seconds
+NEVER = -(1 << 62)
 
 
 @dataclass(slots=True)
@@ -52,21 +54,23 @@ class CameraClock:
     def __init__(self, rates_hz: Mapping[str, float]) -> None:
         self._clock = StreamClock(rates_hz)
         self._rates_hz = rates_hz
-        self._reported: set[str] = set()
+        self._reported_at: dict[str, int] = {}  # the newest timestamp of each kind whose wall clock time was asked for
 
     @property
     def sync_source(self) -> SyncSource:
         return self._clock.sync_source
 
     def note(self, packet: "Packet[Any]") -> None:
-        if packet.pts is None or not packet.has_sidedata("prft"):
+        kind, timestamp = packet.stream.type, packet.pts
+        if timestamp is None or abs(timestamp - self._reported_at.get(kind, NEVER)) < self._rates_hz[kind] * REPORTED_EVERY_S:
+            return
+        if not packet.has_sidedata("prft"):
             return
         (wall_clock_us,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
-        kind = packet.stream.type
-        if kind not in self._reported:
-            self._reported.add(kind)
+        if kind not in self._reported_at:
             self._clock.restart(kind)
-        self._clock.report(kind, packet.pts, wall_clock_us / 1e6)
+        self._reported_at[kind] = timestamp
+        self._clock.report(kind, timestamp, wall_clock_us / 1e6)
 
     def time_s(self, kind: str, timestamp_s: float) -> float:
         """FFmpeg's own timestamp stands for the arrival, so that a burst at the start, or RTP-Info, is understood."""

@@ -23,7 +23,7 @@ from monitor.sources.opening import explain_live
 from monitor.sources.pictures import upright_rgb
 from monitor.sources.sound import SoundTrack
 
-DECODER_THREADS = 2
+DECODER_THREADS = 2  # for recordings; a live stream takes one, for streams are many
 MOST_PIXELS = 8192 * 4320  # 8K; a header that claims more would only eat memory
 MERGE_FRAMES = 32  # pictures held back at most while sound of the same time is still to come
 MERGE_S = 2.0
@@ -44,9 +44,9 @@ class Tracks:
         self.audio = best_audio if best_audio in audios else next(iter(audios), None)
         for stream in (self.video, self.audio):
             if stream is not None:
-                stream.codec_context.thread_count = DECODER_THREADS
+                stream.codec_context.thread_count = 1 if low_delay else DECODER_THREADS
                 stream.codec_context.options = {"max_pixels": str(max_pixels)}
-                stream.codec_context.thread_type = "SLICE" if low_delay else "AUTO"
+                stream.codec_context.thread_type = "AUTO"
 
     @property
     def pixel_aspect(self) -> Fraction | None:
@@ -130,7 +130,8 @@ def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock 
 
 def _timestamp_s(frame: Frame) -> float | None:
     timestamp = frame.pts if frame.pts is not None else frame.dts
-    return None if timestamp is None or frame.time_base is None else float(timestamp * frame.time_base)
+    base = frame.time_base
+    return None if timestamp is None or base is None else timestamp * base.numerator / base.denominator
 
 
 def _origin_s(container: InputContainer, tracks: Tracks) -> float:

@@ -8,7 +8,7 @@ path. TLS is spoken here, with the host's name for SNI and certificate.
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import cast
 from urllib.parse import quote
@@ -16,9 +16,12 @@ from urllib.parse import quote
 from monitor.config import Ingest
 from monitor.errors import SourceError
 from monitor.sources.address import Pinned
+from monitor.sources.limits import Rates
 
 LOOPBACK = "127.0.0.1"
 GOODBYE_S = 1.0  # FFmpeg may take this long to take its leave of the server
+GATHER_S = 0.03  # what comes within this time goes on together: waking two threads for every packet costs more than decoding it
+LARGE_BYTES = 1 << 16  # after that much at once there is no waiting
 MOST_HEAD_BYTES = 8192
 _ANSWER = re.compile(rb"RTSP/1\.0 (\d{3})( [ -\xff]*)?")
 _REQUEST = re.compile(rb"(OPTIONS|GET_PARAMETER|SET_PARAMETER) [!-~]+ RTSP/1\.0")
@@ -126,7 +129,7 @@ async def gate_to(pinned: Pinned, name: str, ingest: Ingest, tls: ssl.SSLContext
         outside, address = await _connect(pinned, tls)
     inside = _Side()
     inside.other, outside.other = outside, inside
-    outside.passed = Answers(name, address, ingest).passed
+    outside.check(Answers(name, address, ingest), Rates(name, ingest))
     visitors = iter([inside])
     try:
         server = await loop.create_server(lambda: next(visitors, None) or _TurnedAway(), LOOPBACK, 0)
@@ -162,10 +165,18 @@ class _Side(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.other: _Side | None = None
-        self.passed: Callable[[bytes], bytes] = bytes
         self.trouble: SourceError | None = None
+        self._answers: Answers | None = None
+        self._rates: Rates | None = None
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._gone = asyncio.Event()
+        self._other_is_full = False
+        self._gathering: asyncio.TimerHandle | None = None
+
+    def check(self, answers: Answers, rates: Rates) -> None:
+        """The server's end: it is read, counted, and gathered."""
+        self._answers, self._rates = answers, rates
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -176,13 +187,16 @@ class _Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            through = self.passed(data)
+            if self._answers is not None and self._rates is not None:
+                self._rates.packet(len(data), self._loop.time())
+                data = self._answers.passed(data)
+                self._gather(len(data))
         except SourceError as error:
             self.trouble = error
             self.close()
         else:
             if self.other is not None:
-                self.other.send(through)
+                self.other.send(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone.set()
@@ -190,10 +204,12 @@ class _Side(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         if self.other is not None and self.other._transport is not None:
+            self.other._other_is_full = True
             self.other._transport.pause_reading()
 
     def resume_writing(self) -> None:
         if self.other is not None:
+            self.other._other_is_full = False
             self.other.go_on()
 
     def send(self, data: bytes) -> None:
@@ -201,8 +217,17 @@ class _Side(asyncio.Protocol):
             self._transport.write(data)
 
     def go_on(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and self._gathering is None and not self._other_is_full:
             self._transport.resume_reading()
+
+    def _gather(self, size_bytes: int) -> None:
+        if self._transport is not None and size_bytes < LARGE_BYTES:
+            self._transport.pause_reading()
+            self._gathering = self._loop.call_later(GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self.go_on()
 
     def close(self) -> None:
         """Both ends, after what is underway."""
@@ -211,6 +236,8 @@ class _Side(asyncio.Protocol):
                 side._transport.close()
 
     def abort(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
         if self._transport is not None:
             self._transport.abort()
 

@@ -14,6 +14,7 @@ from monitor.config import Ingest, Stream
 from monitor.errors import SourceError
 from monitor.media import MediaItem, VideoFrame
 from monitor.sources.demux import read_live
+from monitor.sources.limits import Rates
 from monitor.sources.opening import explain_live, open_live, real_path
 from monitor.sources.reading import Batches, deliver_live
 from monitor.sources.rtp_ports import LOOPBACK, TrackPorts
@@ -51,7 +52,8 @@ class RtpSource:
         if self._listening is None and not all(section.port for section in media):
             raise SourceError(f"{self.name}: the SDP has port 0; name the port that is sent to")
         with contextlib.ExitStack() as open_ports:
-            tracks = [open_ports.enter_context(contextlib.closing(TrackPorts(section, self._bind, self.name))) for section in media]
+            rates = Rates(self.name, self._ingest)
+            tracks = [open_ports.enter_context(contextlib.closing(TrackPorts(section, self._bind, rates))) for section in media]
             if self._listening is not None:
                 reports_to = await self._listening({track.media.kind: track.ports for track in tracks}) or {}
                 for track in tracks:
@@ -60,19 +62,20 @@ class RtpSource:
 
     async def _read(self, tracks: Sequence[TrackPorts], out: Channel[MediaItem]) -> None:
         reading = asyncio.create_task(deliver_live(self._batches(tracks), out))
-        changes = [asyncio.create_task(track.changed.wait()) for track in tracks]
+        troubles = [asyncio.create_task(track.over.wait()) for track in tracks]
         asking = [asyncio.create_task(self._ask_for_key_frames(track)) for track in tracks if track.media.kind == "video"]
         try:
-            await asyncio.wait([reading, *changes], return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                raise SourceError(f"{self.name}: the sender began anew", retryable=True)
+            await asyncio.wait([reading, *troubles], return_when=asyncio.FIRST_COMPLETED)
+            for track in tracks:
+                if track.trouble is not None:
+                    raise track.trouble
             reading.result()
         finally:
             for track in tracks:
                 track.close()
-            for task in (reading, *changes, *asking):
+            for task in (reading, *troubles, *asking):
                 task.cancel()
-            await asyncio.gather(reading, *changes, *asking, return_exceptions=True)
+            await asyncio.gather(reading, *troubles, *asking, return_exceptions=True)
 
     def _text(self) -> str:
         if isinstance(self._sdp, str):

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 
 from monitor.errors import SourceError
+from monitor.sources.limits import Rates
 from monitor.sources.sdp import Media
 
 LOOPBACK = "127.0.0.1"
@@ -21,18 +22,20 @@ Address = tuple[str, int]
 class TrackPorts:
     """Listens from the first moment; takes packets of one payload type from one sender at a time.
 
-    `arrived` is set by the first packet, `changed` by one of another numbering (SSRC), which is not passed on. `strange` holds a payload
-    type that the SDP does not name. `reports_to`: where RTCP goes if not to where the sender's comes from. Close it in the event loop
-    that it was made in.
+    `arrived` is set by the first packet. `over` is set with a `trouble`, after which nothing more is passed on: a packet of another
+    numbering (SSRC), or more than `rates` allow, which may be shared with other tracks. `strange` holds a payload type that the SDP does
+    not name. `reports_to`: where RTCP goes if not to where the sender's comes from. Close it in the event loop that it was made in.
     """
 
-    def __init__(self, media: Media, bind: str, name: str) -> None:
+    def __init__(self, media: Media, bind: str, rates: Rates) -> None:
         self.media = media
         self.arrived = asyncio.Event()
-        self.changed = asyncio.Event()
+        self.over = asyncio.Event()
+        self.trouble: SourceError | None = None
         self.strange: int | None = None
         self.newest_s = float("-inf")  # by the loop's clock
         self.reports_to: Address | None = None
+        self._rates = rates
         self._loop = asyncio.get_running_loop()
         self._ssrc: bytes | None = None
         self._own_ssrc = secrets.token_bytes(4)
@@ -46,7 +49,7 @@ class TrackPorts:
             self._rtcp = self._rtp if media.rtcp_port is None else self._listen(bind, media.rtcp_port, self._from_sender)
         except OSError as error:
             self.close()
-            raise SourceError(f"{name}: cannot listen on {bind} port {media.port} ({error.strerror})", retryable=True) from None
+            raise SourceError(f"{rates.name}: cannot listen on {bind} port {media.port} ({error.strerror})", retryable=True) from None
         self.ffmpeg_port = _free_pair()
 
     @property
@@ -90,21 +93,33 @@ class TrackPorts:
                 took(data, sender[:2])
 
     def _from_sender(self, data: bytes, sender: Address) -> None:
-        if data[1] & 0x7F in RTCP_TYPES:
-            if self._sender is None or sender[0] == self._sender[0]:
-                self._reporter = sender
-                self._pass_on(data, self.ffmpeg_port + 1)
-        elif len(data) < HEADER_BYTES:
+        if self.trouble is not None:
             return
-        elif data[1] & 0x7F != self.media.payload_type:
+        try:
+            if data[1] & 0x7F in RTCP_TYPES:
+                self._take_report(data, sender)
+            elif len(data) >= HEADER_BYTES:
+                self._take_media(data, sender)
+        except SourceError as error:
+            self.trouble = error
+            self.over.set()
+
+    def _take_report(self, data: bytes, sender: Address) -> None:
+        if self._sender is None or sender[0] == self._sender[0]:
+            self._rates.packet(len(data), self._loop.time())
+            self._reporter = sender
+            self._pass_on(data, self.ffmpeg_port + 1)
+
+    def _take_media(self, data: bytes, sender: Address) -> None:
+        if data[1] & 0x7F != self.media.payload_type:
             self.strange = data[1] & 0x7F
         elif self._is_ours(sender):
+            self._rates.packet(len(data), self._loop.time())
             self._ssrc = self._ssrc or data[8:12]
-            if data[8:12] == self._ssrc:
-                self._pass_on(data, self.ffmpeg_port)
-                self.arrived.set()
-            else:
-                self.changed.set()
+            if data[8:12] != self._ssrc:
+                raise SourceError(f"{self._rates.name}: the sender began anew", retryable=True)
+            self._pass_on(data, self.ffmpeg_port)
+            self.arrived.set()
 
     def _is_ours(self, sender: Address) -> bool:
         now_s = self._loop.time()

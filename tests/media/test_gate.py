@@ -18,6 +18,7 @@ from monitor.config import Ingest
 from monitor.errors import SourceError
 from monitor.sources.address import Pinned
 from monitor.sources.gate import Answers, gate_to
+from monitor.sources.limits import SPAN_S
 from monitor.sources.rtsp import RtspSource
 
 INGEST = Ingest(allow_hosts=("localhost",), open_timeout_s=3, read_timeout_s=3, max_sdp_bytes=2000, max_tracks=2)
@@ -170,6 +171,26 @@ async def test_a_reader_who_stops_stops_the_server_and_a_second_visitor_is_turne
             assert before_anybody_came < 1 << 24 < sent < 1 << 26
             writer.close()
         assert gate.trouble is None
+    await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_sends_too_much_is_cut_off_before_ffmpeg() -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                writer.write(FRAME * 1000)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    ingest = Ingest(allow_hosts=("localhost",), max_kbps=100)
+    async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
+        pinned = Pinned("rtsp", "cam", server.sockets[0].getsockname()[1], ("127.0.0.1",), "/a")
+        async with asyncio.timeout(10), gate_to(pinned, "cam", ingest, None) as gate:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(gate.url.rpartition(":")[2].removesuffix("/a")))
+            assert len(await reader.read()) <= 100_000 * SPAN_S / 8
+            writer.close()
+    assert str(gate.trouble).startswith("cam: sends more than ingest.max_kbps (100)")
     await asyncio.sleep(0.05)
 
 

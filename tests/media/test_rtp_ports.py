@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from monitor.config import Ingest
 from monitor.errors import SourceError
+from monitor.sources.limits import SPAN_S, Rates
 from monitor.sources.rtp_ports import ANOTHER_SENDER_S, LOOPBACK, TrackPorts
 from monitor.sources.sdp import Media
 from tests.service.conftest import eventually
@@ -32,10 +34,10 @@ def udp(port: int = 0) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def opened(media: Media = VIDEO) -> Iterator[tuple[TrackPorts, socket.socket, socket.socket]]:
+def opened(media: Media = VIDEO, rates: Rates | None = None) -> Iterator[tuple[TrackPorts, socket.socket, socket.socket]]:
     """The ports, and what FFmpeg would hear at its RTP and RTCP port."""
     with (
-        contextlib.closing(TrackPorts(media, LOOPBACK, "call")) as track,
+        contextlib.closing(TrackPorts(media, LOOPBACK, rates or Rates("call", Ingest()))) as track,
         udp(track.ffmpeg_port) as rtp,
         udp(track.ffmpeg_port + 1) as rtcp,
     ):
@@ -97,7 +99,7 @@ async def test_a_stranger_is_not_heard_before_the_sender_fell_silent() -> None:
         track.newest_s -= ANOTHER_SENDER_S
         stranger.sendto(packet(4), (LOOPBACK, track.ports[0]))
         assert await received(rtp) == [packet(4)]
-        assert not track.changed.is_set()
+        assert not track.over.is_set()
 
 
 async def test_what_is_no_packet_of_this_track_is_dropped_and_another_numbering_is_noticed() -> None:
@@ -109,17 +111,35 @@ async def test_what_is_no_packet_of_this_track_is_dropped_and_another_numbering_
         assert track.strange == 97
         sender.sendto(packet(3), (LOOPBACK, track.ports[0]))
         assert await received(rtp) == [packet(3)]
-        assert not track.changed.is_set()
+        assert not track.over.is_set()
         sender.sendto(packet(9, ssrc=b"efgh"), (LOOPBACK, track.ports[0]))
-        await asyncio.wait_for(track.changed.wait(), 5)
+        await asyncio.wait_for(track.over.wait(), 5)
+        assert "began anew" in str(track.trouble)
+        assert track.trouble.retryable
+        sender.sendto(packet(10), (LOOPBACK, track.ports[0]))
         assert await received(rtp) == []
         track.close()
         assert await received(rtcp) == [b"\x81\xcb\x00\x01" + SSRC]
+
+
+async def test_a_sender_of_too_much_is_cut_off_before_ffmpeg() -> None:
+    allowed = 100 * len(packet(1))
+    with opened(rates=Rates("call", Ingest(max_kbps=allowed * 8 / 1000 / SPAN_S))) as (track, rtp, _), udp() as sender, udp() as stranger:
+        for number in range(150):
+            sender.sendto(packet(number), (LOOPBACK, track.ports[0]))
+            stranger.sendto(packet(number), (LOOPBACK, track.ports[0]))  # is not heard, and counts for nothing
+            if number == 99:
+                assert await received(rtp) == [packet(n) for n in range(100)]
+                assert not track.over.is_set()
+        await asyncio.wait_for(track.over.wait(), 5)
+        assert await received(rtp) == []
+    assert str(track.trouble).startswith("call: sends more than ingest.max_kbps")
+    assert not track.trouble.retryable
 
 
 async def test_a_port_that_is_taken_may_be_free_later() -> None:
     with udp() as sock:
         port = sock.getsockname()[1]
         with pytest.raises(SourceError, match=f"cannot listen on {LOOPBACK} port {port}") as refused:
-            TrackPorts(Media("audio", port, None, "RTP/AVP", 0, ()), LOOPBACK, "call")
+            TrackPorts(Media("audio", port, None, "RTP/AVP", 0, ()), LOOPBACK, Rates("call", Ingest()))
     assert refused.value.retryable
