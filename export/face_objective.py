@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from export.data.face_augment import Image
 from export.data.face_couples import Batch
 from export.nets.face import MAP_CELLS, FaceNet, standardise
 
@@ -38,7 +39,7 @@ def loss_of(net: FaceNet, batch: Batch, erased: Erased | None) -> tuple[Tensor, 
     something; of `erased`, the label still, and nothing in the erased cells.
     """
     device = next(net.parameters()).device
-    faces, earlier = (torch.from_numpy(each).to(device, memory_format=torch.channels_last) for each in (batch.faces, batch.earlier))
+    faces, earlier = (_pictures(each, device) for each in (batch.faces, batch.earlier))
     labels, maps, known = (torch.from_numpy(each).to(device) for each in (batch.labels, batch.maps, batch.map_known))
     count = len(labels)
     if erased is not None:
@@ -57,6 +58,10 @@ def loss_of(net: FaceNet, batch: Batch, erased: Erased | None) -> tuple[Tensor, 
         nothing = (F.softplus(map_logits[count:]) * erased.cells).sum() / erased.cells.sum()
         loss = loss + ERASED_WEIGHT * (_label_loss(logit[count:], again) + MAP_WEIGHT * nothing)
     return loss, map_logits[:count].detach()
+
+
+def _pictures(coded: Image, device: torch.device) -> Tensor:
+    return torch.from_numpy(coded).to(device).float().contiguous(memory_format=torch.channels_last)
 
 
 def _label_loss(logit: Tensor, labels: Tensor) -> Tensor:
@@ -82,7 +87,7 @@ def erase(batch: Batch, map_logits: Tensor) -> Erased | None:
     least = torch.topk(smooth.flatten(1), ERASED_CELLS, dim=1).values[:, -1]
     cells = (smooth >= least[:, None, None, None]).float().repeat(2, 1, 1, 1)
     gray = F.interpolate(cells, scale_factor=8.0, mode="nearest")
-    shown = [torch.from_numpy(each)[places].to(device) for each in (batch.faces, batch.earlier)]
+    shown = [_pictures(each[places.numpy()], device) for each in (batch.faces, batch.earlier)]
     faces, earlier = (each * (1 - gray) + each.mean((2, 3), keepdim=True) * gray for each in shown)
     return Erased(
         faces.contiguous(memory_format=torch.channels_last), earlier.contiguous(memory_format=torch.channels_last), cells.squeeze(1)

@@ -48,13 +48,14 @@ class Clip:
 def judge_rows(net: nn.Module, cache: FaceCache, rows: Sequence[int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Logits [n] and map logits [n, 16, 16] of cached crops, cut without jitter."""
     net.eval()
+    device = next(net.parameters()).device
     logits, maps = [], []
     for start in range(0, len(rows), BATCH):
         wide = np.stack([cache.shot(i) for i in rows[start : start + BATCH]])
         shots = wide[:, :, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX].transpose(1, 0, 4, 2, 3).astype(np.float32)
-        logit, cells = net(*(torch.from_numpy(each).contiguous(memory_format=torch.channels_last) for each in shots))
-        logits.append(logit.numpy())
-        maps.append(cells.numpy())
+        logit, cells = net(*(torch.from_numpy(each).to(device).contiguous(memory_format=torch.channels_last) for each in shots))
+        logits.append(logit.cpu().numpy())
+        maps.append(cells.cpu().numpy())
     return np.concatenate(logits), np.concatenate(maps)
 
 
@@ -147,7 +148,7 @@ def numbers_of(net: nn.Module, cache: FaceCache, pool: Path) -> dict[str, Any]:
 
 def export_best(cache: FaceCache, pool: Path, checkpoint: Path, out: Path) -> None:
     """Write the model and its card from the best state of the run, and print the numbers."""
-    net = FaceNet.like(torch.load(checkpoint, weights_only=False)["best_net"])
+    net = FaceNet.like(torch.load(checkpoint, map_location="cpu", weights_only=False)["best_net"])
     record = best_of(checkpoint, net)
     numbers = numbers_of(net, cache, pool)
     net.lighten()

@@ -1,7 +1,8 @@
-"""The packed training set: python -m export.pack [--out FILE] [--budget-mib 60] [--pool DIR].
+"""The packed training set: python -m export.pack [--out FILE] [--budget-mib 60] [--renew SECTION] [--pool DIR].
 
 Face crops with the picture before and the mask, voices, lips with their sound, rows and folds, out of the caches (built first where
-they are missing), small enough to carry to a machine with a GPU; `open_pack` reads it without the pool. Where not everything fits, every
+they are missing), and the nets that training starts from, small enough to carry to a machine with a GPU; `open_pack` reads it without the
+pool, `python -m export.train_face --pack FILE` trains from it. Where not everything fits, every
 generator gives in turn until the budget is spent, and so does every genuine person; `devset` is left out, for it only judges.
 """
 
@@ -17,8 +18,9 @@ import numpy as np
 from rich.progress import track
 
 from export.data import pack_file
-from export.data.face_fold import Fold
-from export.data.faces import MASK_PX, FaceRow, Image, Shot, open_cache
+from export.data.face_autoencoder import train_and_keep, weights_path
+from export.data.face_fold import Fold, is_held_still
+from export.data.faces import MASK_PX, FaceCache, FaceRow, Image, Shot, open_cache, weights_file
 from export.data.folds import same_name
 from export.data.pack_file import Floats, Section, open_archive, write_section
 from export.data.pack_records import ALWAYS, Record, face_records, holders, lip_records, voice_records
@@ -28,6 +30,7 @@ from export.data.voices import load_voices
 
 SHARES = {"faces": 0.56, "voices": 0.26, "lips": 0.18}  # of the budget
 MIB = 2**20
+BACKBONE, AUTOENCODER = "mobilenetv2_035_imagenet.npz", "autoencoder.pt"
 
 
 class Pictures(Sequence[Image]):
@@ -61,6 +64,12 @@ class PackedFaces:
         now = self.crops[index]
         return np.stack([now, pack_file.from_change(self._section.part(index, 1), now)])
 
+    def decoded(self) -> FaceCache:
+        """All of it in memory, 156 KiB a crop."""
+        shots = [self.shot(index) for index in track(range(len(self.rows)), "decoding faces")]
+        masks = self.masks[:]
+        return FaceCache.of(np.stack([now for now, _ in shots]), np.stack([before for _, before in shots]), masks, self.rows)
+
     def fold(self, number: int = 0) -> Fold:
         """Rows to train on and rows held out, as `face_fold.fold_of` gives them for the whole cache."""
         talk = [row.pool in {"talk", "avspeech"} for row in self.rows]
@@ -68,7 +77,9 @@ class PackedFaces:
         held_talk = [i for i, fold in enumerate(self.held_in) if fold != ALWAYS and talk[i]]
         names = {same_name(self.rows[i].generator) for i in held} - {""}
         left_out = {i for i, row in enumerate(self.rows) if row.pool == "wild" and same_name(row.generator) in names}
-        return Fold([i for i in range(len(self.rows)) if i not in {*held, *held_talk, *left_out}], held, held_talk)
+        held_stills = [i for i, row in enumerate(self.rows) if is_held_still(row)]
+        never = {*held, *held_talk, *left_out, *held_stills}
+        return Fold([i for i in range(len(self.rows)) if i not in never], held, held_talk, held_stills)
 
 
 class PackedVoices:
@@ -104,12 +115,14 @@ class Pack:
     faces: PackedFaces
     voices: PackedVoices
     lips: PackedLips
+    files: dict[str, bytes]  # BACKBONE and AUTOENCODER, which the face net and the workshop start from
 
 
 def open_pack(path: Path) -> Pack:
     """The packed set, its coded bytes in memory. Raises PoolError when the file is none."""
     with open_archive(path) as archive:
-        return Pack(PackedFaces(Section(archive, "faces")), PackedVoices(Section(archive, "voices")), PackedLips(Section(archive, "lips")))
+        faces, voices, lips = (Section(archive, name) for name in SHARES)
+        return Pack(PackedFaces(faces), PackedVoices(voices), PackedLips(lips), pack_file.files_of(archive))
 
 
 def _face_row(saved: dict[str, Any]) -> FaceRow:
@@ -117,11 +130,16 @@ def _face_row(saved: dict[str, Any]) -> FaceRow:
     return FaceRow(**{**saved, "nuisances": tuple(nuisances) if nuisances else None, "look": tuple(saved["look"])})
 
 
-def write_pack(path: Path, sections: dict[str, list[Record]]) -> None:
+def write_pack(path: Path, sections: dict[str, list[Record]], files: dict[str, bytes]) -> None:
+    """Sections that are not given are taken from what already lies in `path`."""
     part = path.with_suffix(".part")
     with zipfile.ZipFile(part, "w") as archive:
         for name, records in sections.items():
             write_section(archive, name, [row for row, _ in records], [parts for _, parts in records])
+        for name, content in files.items():
+            pack_file.write_file(archive, name, content)
+        if kept := [name for name in SHARES if name not in sections]:
+            pack_file.copy_sections(path, archive, kept)
     part.replace(path)
 
 
@@ -129,21 +147,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="default: pack/training.pack in the cache")
     parser.add_argument("--budget-mib", type=float, default=60.0)
+    parser.add_argument("--renew", choices=list(SHARES), action="append", help="write only this section anew; may be given again")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     options = parser.parse_args()
     pool, started = pool_folder(options.pool), time.monotonic()
     out: Path = options.out or cache_folder("pack") / "training.pack"
-    held_in, budget = holders(pool), options.budget_mib * MIB
-    stores = {folder: load_talk(pool, folder) for folder in ("talk", "avspeech", "wild")}
+    files = starting_nets(pool)
+    held_in, budget = holders(pool), options.budget_mib * MIB - sum(map(len, files.values()))
     steps: dict[str, Callable[[float], list[Record]]] = {
         "faces": lambda most: face_records(open_cache(pool), held_in, most),
         "voices": lambda most: voice_records(load_voices(pool), most),
-        "lips": lambda most: lip_records(stores, held_in, most),
+        "lips": lambda most: lip_records({folder: load_talk(pool, folder) for folder in ("talk", "avspeech", "wild")}, held_in, most),
     }
-    sections = {name: steps[name](share * budget) for name, share in track(SHARES.items(), "packing")}
-    write_pack(out, sections)
+    sections = {name: steps[name](SHARES[name] * budget) for name in track(options.renew or list(SHARES), "packing")}
+    write_pack(out, sections, files)
     counts = ", ".join(f"{len(records)} {name}" for name, records in sections.items())
     print(f"{out}: {out.stat().st_size / MIB:.1f} MiB, {counts}, {time.monotonic() - started:.0f} s")
+
+
+def starting_nets(pool: Path) -> dict[str, bytes]:
+    """The frozen backbone of the face net and the workshop's autoencoder, which is trained first where it is missing."""
+    if not weights_path().is_file():
+        train_and_keep(open_cache(pool), pool)
+    return {BACKBONE: weights_file(pool, BACKBONE).read_bytes(), AUTOENCODER: weights_path().read_bytes()}
 
 
 if __name__ == "__main__":

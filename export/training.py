@@ -122,7 +122,7 @@ class Run:
         self.history: list[tuple[float, float]] = []
         self._best_net: dict[str, Any] = {}
         if path.is_file():
-            state = torch.load(path, weights_only=False)
+            state = torch.load(path, map_location="cpu", weights_only=False)
             for name, part in parts.items():
                 part.load_state_dict(state["parts"][name])
             self.spent_s, self.step, self.best, self.best_s = state["spent_s"], state["step"], state["best"], state["best_s"]
@@ -149,7 +149,7 @@ def best_of(path: Path, net: nn.Module) -> dict[str, Any]:
     """Load the best averaged weights of a run into `net`; returns the run's record (best, best_s, spent_s, step, history)."""
     if not path.is_file():
         raise SystemExit(f"no run in {path}; train first")
-    record: dict[str, Any] = torch.load(path, weights_only=False)
+    record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
     net.load_state_dict(record["best_net"])
     net.eval()
     return record

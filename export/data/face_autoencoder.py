@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.data.face_fold import is_held_still
 from export.data.faces import FaceCache, open_cache
 from export.data.pool import PoolError, cache_folder, pool_folder, read_table
 from export.data.talk import split_talk
@@ -103,7 +104,8 @@ def never_held(cache: FaceCache, pool: Path) -> list[int]:
     """Genuine rows that train whatever the fold."""
     talk = {row["file"] for row in split_talk(read_table(pool / "data" / "talk"))[0]}
     always = {"stills", "faces"}
-    return [i for i, row in enumerate(cache.rows) if not row.fake and (row.pool in always or (row.pool == "talk" and row.clip in talk))]
+    genuine = [i for i, row in enumerate(cache.rows) if not row.fake and not is_held_still(row)]
+    return [i for i in genuine if cache.rows[i].pool in always or (cache.rows[i].pool == "talk" and cache.rows[i].clip in talk)]
 
 
 def train(cache: FaceCache, genuine: Sequence[int], minutes: float) -> Autoencoder:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.data.degrade_video import as_in_a_call
-from export.data.face_augment import MAP_CELLS, Floats, blend, coarsened, cut_map, degrade, draw_degradation, region_mask
+from export.data.face_augment import MAP_CELLS, Floats, Image, blend, coarsened, cut_map, degrade, draw_degradation, region_mask
 from export.data.face_workshop import KINDS as FORGERIES
 from export.data.face_workshop import Donors, forge_alike, most_alike
 from export.data.faces import MARGIN_PX, WIDE_PX, FaceCache, FaceRow, Shot
@@ -36,10 +36,13 @@ UNCHANGED = 0.008  # a fake whose mask is emptier than this share shows no forge
 
 @dataclass(frozen=True)
 class Batch:
-    """`faces`, `earlier` [2n, 3, 128, 128] (n genuine, then their n fakes), `labels` [2n], `maps` [2n, 16, 16], `map_known` [2n] (0, 1)."""
+    """`faces`, `earlier` uint8 [2n, 3, 128, 128], n genuine, then their n fakes.
 
-    faces: Floats
-    earlier: Floats
+    `labels` [2n] and `map_known` [2n] are 0 or 1, `maps` [2n, 16, 16] the changed share of each cell.
+    """
+
+    faces: Image
+    earlier: Image
     labels: Floats
     maps: Floats
     map_known: Floats
@@ -88,7 +91,7 @@ class Couples:
 
     def _batch(self, kinds: Sequence[str]) -> Batch:
         n = len(kinds)
-        shots = np.empty((2, 2 * n, 3, FACE_PX, FACE_PX), np.float32)
+        shots = np.empty((2, 2 * n, 3, FACE_PX, FACE_PX), np.uint8)
         maps = np.zeros((2 * n, MAP_CELLS, MAP_CELLS), np.float32)
         known = np.ones(2 * n, np.float32)
         for slot, kind in enumerate(kinds):

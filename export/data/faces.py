@@ -64,6 +64,13 @@ class FaceCache:
         self.masks: Image = np.load(folder / "masks.npy", mmap_mode="r")
         self.rows = [_row(each) for each in json.loads((folder / "rows.json").read_text())]
 
+    @classmethod
+    def of(cls, crops: Image, before: Image, masks: Image, rows: Sequence[FaceRow]) -> "FaceCache":
+        """A cache that lies in memory."""
+        made = cls.__new__(cls)
+        made.crops, made.before, made.masks, made.rows = crops, before, masks, list(rows)
+        return made
+
     def shot(self, index: int) -> Shot:
         """A crop and the same place a frame earlier: [2, 160, 160, 3]."""
         return np.stack([self.crops[index], self.before[index]])

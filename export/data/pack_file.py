@@ -48,6 +48,23 @@ def write_section(archive: zipfile.ZipFile, name: str, rows: Sequence[dict[str, 
     archive.writestr(f"{name}.bin", b"".join(each for row in parts for each in row), zipfile.ZIP_STORED)
 
 
+def write_file(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(f"files/{name}", content, zipfile.ZIP_STORED)
+
+
+def copy_sections(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> None:
+    """Sections of the pack in `path`, as they are, into another archive."""
+    with open_archive(path) as old:
+        for name in names:
+            archive.writestr(f"{name}.json", old.read(f"{name}.json"), zipfile.ZIP_DEFLATED)
+            archive.writestr(f"{name}.bin", old.read(f"{name}.bin"), zipfile.ZIP_STORED)
+
+
+def files_of(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    """Whole files that were put in, by name."""
+    return {name.removeprefix("files/"): archive.read(name) for name in archive.namelist() if name.startswith("files/")}
+
+
 def open_archive(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)

@@ -11,6 +11,7 @@ form stand beside that: a thousand clips are too few to train a net that knows n
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -188,8 +189,9 @@ class BlockConv(nn.Conv2d):
 
     def wide_weight(self) -> Tensor:
         """[outside, inside, 6, 6]"""
-        by_block = self.weight.unflatten(1, (-1, 2, 2))  # outside, inside, dy, dx, ky, kx
-        return by_block.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3)
+        outside, blocks = self.weight.shape[:2]
+        by_block = self.weight.reshape(outside, blocks // 4, 2, 2, 3, 3)  # outside, inside, dy, dx, ky, kx
+        return by_block.permute(0, 1, 4, 2, 5, 3).reshape(outside, blocks // 4, 6, 6)
 
     def as_conv(self) -> nn.Conv2d:
         """The same as a common convolution, into which a runtime folds the batch norm."""
@@ -260,9 +262,9 @@ class Backbone(nn.Module):
             x = block.finished(x, widened)
         return fine, F.relu6(self.last(x))
 
-    def load_keras(self, path: Path) -> None:
+    def load_keras(self, file: Path | BinaryIO) -> None:
         """Weights as Keras publishes them, from an .npz with Keras' names."""
-        saved = dict(np.load(path))
+        saved = dict(np.load(file))
         _fold(self.first, saved, "Conv1", "bn_Conv1")
         _fold(self.last, saved, "block_13_expand", "block_13_expand_BN")
         for index, block in enumerate(self.blocks):

@@ -77,8 +77,9 @@ def test_what_goes_in_comes_out(tmp_path, cache, voices, lips):
         "voices": voice_records(voices, PLENTY),
         "lips": lip_records({"talk": lips}, held_in, PLENTY),
     }
-    write_pack(tmp_path / "x.pack", sections)
+    write_pack(tmp_path / "x.pack", sections, {"net": b"weights"})
     pack = open_pack(tmp_path / "x.pack")
+    assert pack.files == {"net": b"weights"}
     places = {row.clip: place for place, row in enumerate(cache.rows)}
     assert len(pack.faces.rows) == len(cache.rows) - 1
     for index, row in enumerate(pack.faces.rows):
@@ -89,6 +90,11 @@ def test_what_goes_in_comes_out(tmp_path, cache, voices, lips):
         assert np.abs(crop.astype(int) - cache.crops[place]).mean() < 4
         assert np.abs(before.astype(int) - cache.before[place]).mean() < 6
         assert np.abs(pack.faces.masks[index].astype(int) - cache.masks[place]).max() <= 9
+    decoded = pack.faces.decoded()
+    assert decoded.rows == pack.faces.rows
+    for index in range(0, len(decoded.rows), 7):
+        assert (decoded.shot(index) == pack.faces.shot(index)).all()
+        assert (decoded.masks[index] == pack.faces.masks[index]).all()
     fold = pack.faces.fold(0)
     assert {pack.faces.rows[i].clip for i in fold.held} == {"A0", "realA0"}
     assert not {pack.faces.rows[i].generator for i in fold.train} & {"A"}
@@ -113,7 +119,8 @@ def test_a_small_budget_is_kept_and_every_generator_gives(tmp_path, cache, voice
     everything = face_records(cache, {}, PLENTY)
     budget = 0.4 * sum(pack_file.ROW_BYTES + sum(map(len, parts)) for _, parts in everything)
     records = face_records(cache, {}, budget)
-    write_pack(tmp_path / "x.pack", {"faces": records, "voices": voice_records(voices, 12_000), "lips": lip_records({"talk": lips}, {}, 1)})
+    sections = {"faces": records, "voices": voice_records(voices, 12_000), "lips": lip_records({"talk": lips}, {}, 1)}
+    write_pack(tmp_path / "x.pack", sections, {})
     assert (tmp_path / "x.pack").stat().st_size <= budget + 12_000 + 2000
     pack = open_pack(tmp_path / "x.pack")
     given = Counter(row.generator for row in pack.faces.rows if row.fake)
@@ -122,6 +129,24 @@ def test_a_small_budget_is_kept_and_every_generator_gives(tmp_path, cache, voice
     assert 0.5 < (sum(given.values()) / sum(not row.fake for row in pack.faces.rows)) <= 1
     assert len({row["generator"] for row in [*pack.voices.train, *pack.voices.held]}) >= 2
     assert pack.lips.rows == []
+
+
+def test_one_section_is_renewed_and_the_others_stay(tmp_path, cache, voices, lips):
+    path = tmp_path / "x.pack"
+    whole = {
+        "faces": face_records(cache, {}, PLENTY),
+        "voices": voice_records(voices, PLENTY),
+        "lips": lip_records({"talk": lips}, {}, PLENTY),
+    }
+    write_pack(path, whole, {})
+    before = open_pack(path)
+    write_pack(path, {"faces": whole["faces"][:4]}, {"net": b"new"})
+    after = open_pack(path)
+    assert len(after.faces.rows) == 4
+    assert after.files == {"net": b"new"}
+    assert after.lips.rows == before.lips.rows
+    row = before.voices.train[0]
+    assert (after.voices.samples(row) == before.voices.samples(row)).all()
 
 
 def test_turns_go_round():
