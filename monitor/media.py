@@ -68,8 +68,12 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What of one track never became pictures or sound: RTP packets that did not come in time, frames that no decoder could use."""
+    """What of one track never became pictures or sound: RTP packets that did not come in time, frames that no decoder could use.
 
+    `time_s`: when that was noticed.
+    """
+
+    time_s: float
     modality: Modality
     packets: int = 0
     frames: int = 0

@@ -163,7 +163,7 @@ class Metrics:
             self.incidents_open.labels(stream, modality).set(0)
             self.coverage.labels(stream, modality).set(0)
             if modality != "sync":
-                self._on_lost(stream, Lost(modality))
+                self._on_lost(stream, Lost(0.0, modality))
         for stage in STAGES:
             self.drops.labels(stream, stage)
 

@@ -11,7 +11,7 @@ import av
 from monitor.channel import Channel
 from monitor.config import Ingest, Stream
 from monitor.errors import SourceError
-from monitor.media import AudioChunk, MediaInfo, MediaItem, VideoFrame
+from monitor.media import AudioChunk, Lost, MediaInfo, MediaItem, VideoFrame
 from monitor.sources.demux import Tracks, read_file
 from monitor.sources.opening import explain_file, open_file, real_path
 from monitor.sources.reading import Batches, deliver
@@ -87,5 +87,5 @@ def open_stream(stream: Stream, ingest: Ingest) -> ContainerSource:
     return ContainerSource(stream.address, realtime=stream.realtime, loop=stream.loop, root=ingest.file_root)
 
 
-def _end_s(item: VideoFrame | AudioChunk) -> float:
+def _end_s(item: VideoFrame | AudioChunk | Lost) -> float:
     return item.end_s if isinstance(item, AudioChunk) else item.time_s + 0.04

@@ -114,7 +114,7 @@ class Decoding:
             decoded = self._decoders[work.kind].decode(work)
         except av.FFmpegError:
             self._failed = work.kind == "video"
-            return [Lost(work.kind, frames=1)]
+            return [Lost(work.time_s, work.kind, frames=1)]
         return [item for frame, one in decoded for item in self._converted(frame, one)]
 
     def _converted(self, frame: Frame, decoded: Any) -> list[AudioChunk] | list[VideoFrame]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from monitor.channel import Channel
-from monitor.media import Lost, MediaInfo, MediaItem
+from monitor.media import MediaInfo, MediaItem
 
 CLOSE_PATIENCE_S = 1.0  # a cancelled source waits this long for the read in progress; the thread then ends by its read timeout
 MOST_UNDERWAY = 64  # batches that a live source hands over before it waits for the event loop
@@ -25,7 +25,7 @@ async def deliver(batches: Batches, out: Channel[MediaItem], *, paced: bool = Fa
     try:
         while batch := await loop.run_in_executor(worker, next, batches, None):
             for item in batch:
-                if paced and not isinstance(item, MediaInfo | Lost):
+                if paced and not isinstance(item, MediaInfo):
                     await asyncio.sleep(started_s + item.time_s - loop.time())
                 await out.put(item)
     finally:

@@ -96,6 +96,7 @@ class WebRtcSource:
         self._over = asyncio.Event()
         self._lost = False
         self._told_drops = 0
+        self._newest_s = 0.0  # on the stream's clock
 
     @property
     def lost_packets(self) -> dict[str, int]:
@@ -208,7 +209,7 @@ class WebRtcSource:
     def _take(self, kind: Kind, codec: RTCRtpCodecParameters, encoded: Encoded, ssrc: int) -> bool:
         """Gives a frame its time and has it decoded; see `receiving.Give`."""
         now_s = asyncio.get_running_loop().time()
-        time_s = self._clock.time_s(kind, encoded.timestamp, now_s, ssrc=ssrc)
+        self._newest_s = time_s = self._clock.time_s(kind, encoded.timestamp, now_s, ssrc=ssrc)
         if self._clock.sync_source != self._reported:
             self._report_sync()
         size_bytes = self._watched[kind].reception.taken_bytes()
@@ -256,7 +257,7 @@ class WebRtcSource:
         for watched in self._watched.values():
             if lost := watched.reception.lost - watched.told_lost:
                 watched.told_lost += lost
-                out.put_nowait(Lost(watched.kind, packets=lost))
+                out.put_nowait(Lost(self._newest_s, watched.kind, packets=lost))
 
     def _on_state(self) -> None:
         if self._peer.connectionState in ("failed", "closed"):

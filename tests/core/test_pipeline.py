@@ -68,13 +68,13 @@ class Losing:
 
     async def run(self, out: Channel[MediaItem]) -> None:
         out.put_nowait(MediaInfo(False, True, "arrival"))
-        out.put_nowait(Lost("video", packets=3, frames=1))
+        out.put_nowait(Lost(0.0, "video", packets=3, frames=1))
 
 
 async def test_what_a_source_lost_is_told() -> None:
     told = Recorder()
     await watch("call", Losing(), ReadingEngine(), POLICIES, told, live=True)  # type: ignore[arg-type]
-    assert told.of(Lost) == [Lost("video", packets=3, frames=1)]
+    assert told.of(Lost) == [Lost(0.0, "video", packets=3, frames=1)]
 
 
 async def test_slow_model_drops_old_windows_and_counts_them() -> None:

@@ -59,7 +59,7 @@ def test_what_no_decoder_can_use_is_told_and_a_key_frame_wanted():
     assert decoding.put(seen(1, b"\x00" * 40))
     batches = decoding.batches()
     assert isinstance(next(batches)[0], VideoFrame)
-    assert next(batches) == [Lost("video", frames=1)]
+    assert next(batches) == [Lost(0.04, "video", frames=1)]
     assert not decoding.put(seen(2, film[2]))
     assert decoding.put(seen(3, film[3]))
     assert decoding.newest_s["video"] == 0
