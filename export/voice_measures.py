@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from export.data.pool import Row
-from export.train_voice import WINDOW, score
+from export.train_voice import score
+from export.voice_material import WINDOW
 from monitor.speech.features import fixed_rms, log_spectrum, voice_input
 from monitor.speech.vad import speech_marks
 

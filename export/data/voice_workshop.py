@@ -5,7 +5,7 @@ original, through the same codec, all that differs is what a vocoder does (copy-
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,13 +68,15 @@ def plan_copies(genuine: Sequence[Row], kinds: Sequence[str], each: float, seed:
     return rows
 
 
-def write_copies(path: Path, rows: Sequence[Row], plain: SoundStore, codecs: Mapping[str, Codec], kinds: Mapping[str, Kind]) -> None:
-    """Make the copies in `rows` and store them as heard through the codec of their original (`codecs` by file)."""
+def write_copies(
+    path: Path, rows: Sequence[Row], plain: Callable[[str], Floats], codecs: Mapping[str, Codec], kinds: Mapping[str, Kind]
+) -> None:
+    """Make the copies in `rows` and store them as heard through the codec of their original (`codecs` and `plain` sound by file)."""
 
     def made() -> Iterator[tuple[str, Floats]]:
         for row in track(rows, f"{path.stem}: copies of genuine speech"):
             kind = kinds[row["file"].partition("~")[0]]
-            copy = copy_of(plain.get(row["original"]), kind, np.random.default_rng(zlib.crc32(row["file"].encode())))
+            copy = copy_of(plain(row["original"]), kind, np.random.default_rng(zlib.crc32(row["file"].encode())))
             yield row["file"], through_codec(copy * np.float32(0.05 / _rms(copy)), *codecs[row["original"]])
 
     SoundStore.write(path, made())

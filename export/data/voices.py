@@ -1,7 +1,6 @@
-"""Genuine and generated speech for the voice net: the pool's `voices`, Debian's synthesizers and the workshop's copies, cached."""
+"""Genuine and generated speech for the voice net: the pool's `voices`, Debian's synthesizers, and talk on phones and webcams, cached."""
 
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +9,11 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from export.data.pool import Row, SoundStore, cache_folder, hold_out, read_sound, read_table
-from export.data.sound import CODECS, roughen, through_codec, trim_silence
-from export.data.voice_pack import SpectrumPack
-from export.data.voice_workshop import Codec, plan_copies, write_copies
+from export.data.sound import CODECS, through_codec, trim_silence
+from export.data.talk import split_avspeech, split_talk
+from export.data.voice_workshop import Codec
 from export.data.voice_workshop_debian import HELD_BACK, synthesised
-from export.data.voice_workshop_neural import NETS, neural_kinds
-from export.data.voice_workshop_signal import KINDS, Kind
-from monitor.speech.features import fixed_rms, log_spectrum
+from monitor.speech.features import fixed_rms
 
 Floats = NDArray[np.float32]
 HELD_SOURCES = (  # whole pages: vocoders, text-to-speech, conversion, speech-to-speech, codec tokens; and genuine speech
@@ -32,6 +29,21 @@ HELD_SOURCES = (  # whole pages: vocoders, text-to-speech, conversion, speech-to
     "TranSpeech/TranSpeech.github.io",
     HELD_BACK,
 )
+TALK_EVERY = {"talk": (1, 1), "avspeech": (3, 8)}  # of these folders of talk the so-manieth clip is used: (to train with, held)
+LEAST_SAMPLES = 12_800
+
+
+class Sounds:
+    """Several stores as one."""
+
+    def __init__(self, *stores: SoundStore) -> None:
+        self._stores = stores
+
+    def __contains__(self, file: str) -> bool:
+        return any(file in store for store in self._stores)
+
+    def get(self, file: str) -> Floats:
+        return next(store for store in self._stores if file in store).get(file)
 
 
 @dataclass(frozen=True)
@@ -40,23 +52,11 @@ class Voices:
 
     train: list[Row]
     held: list[Row]
-    plain: SoundStore
-    worn: SoundStore
+    plain: Sounds
+    worn: Sounds
 
     def samples(self, row: Row, worn: bool) -> Floats:
         return (self.worn if worn else self.plain).get(row["file"])
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Rows of the workshop's copies, with `original`, the genuine clip of the same fold; heard through their original's codec only."""
-
-    train: list[Row]
-    held: list[Row]
-    stores: Mapping[str, SoundStore]
-
-    def samples(self, row: Row) -> Floats:
-        return next(store for store in self.stores.values() if row["file"] in store).get(row["file"])
 
 
 def split_voices(rows: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -68,24 +68,46 @@ def load_voices(pool: Path) -> Voices:
     """The pool's clips and Debian's synthesizers, made and cached on the first call (about 8 minutes of one core)."""
     cache, folder = cache_folder("voices"), pool / "data" / "voices"
     rows = read_table(folder)
-    plain = _stored(cache / "plain.i16", lambda: ((row["file"], trim_silence(read_sound(folder / row["file"]))) for row in rows))
+    plain = stored(cache / "plain.i16", lambda: ((row["file"], trim_silence(read_sound(folder / row["file"]))) for row in rows))
     made_rows = cache / "workshop.npy"
     if not made_rows.exists():
         extra = list(synthesised())
         SoundStore.write(cache / "workshop.i16", ((row["file"], sound) for row, sound in extra))
         np.save(made_rows, np.array([list(row.values()) for row, _ in extra]))
     every_row = rows + [dict(zip(rows[0], values, strict=True)) for values in np.load(made_rows).tolist()]
-    parts = (plain, SoundStore(cache / "workshop.i16"))
-    every = _stored(
-        cache / "every.i16", lambda: ((row["file"], next(p for p in parts if row["file"] in p).get(row["file"])) for row in every_row)
-    )
-    codecs = codec_of_each(every_row)
-    worn = _stored(cache / "worn.i16", lambda: _worn(every_row, every, codecs))
-    train, held = split_voices(every_row)
-    return Voices(train, held, every, worn)
+    parts = Sounds(plain, SoundStore(cache / "workshop.i16"))
+    every = Sounds(stored(cache / "every.i16", lambda: ((row["file"], parts.get(row["file"])) for row in every_row)))
+    return Voices(*split_voices(every_row), every, worn_store(cache / "worn.i16", every_row, every))
 
 
-def _stored(path: Path, clips: Callable[[], Iterator[tuple[str, Floats]]]) -> SoundStore:
+def load_talk_voices(pool: Path) -> Voices:
+    """Genuine people at phones, webcams and in a studio, out of the folders of lips and voices; `source` is the folder.
+
+    Train and held are the speakers that the lip–voice net trains on and never hears. Made and cached on the first call (a minute).
+    """
+    cache = cache_folder("voices")
+    folds: tuple[list[Row], list[Row]] = ([], [])
+    for folder, split in (("talk", split_talk), ("avspeech", split_avspeech)):
+        for fold, rows, every in zip(folds, split(read_table(pool / "data" / folder)), TALK_EVERY[folder], strict=True):
+            fold += [talk_row(folder, row) for row in rows[::every]]
+    every_row = folds[0] + folds[1]
+    plain = stored(cache / "talk_plain.i16", lambda: ((row["file"], _talk_sound(pool, row)) for row in every_row))
+    train, held = ([row for row in fold if len(plain.get(row["file"])) >= LEAST_SAMPLES] for fold in folds)
+    return Voices(train, held, Sounds(plain), worn_store(cache / "talk_worn.i16", train + held, Sounds(plain)))
+
+
+def talk_row(folder: str, row: Row) -> Row:
+    """A row of a folder of talk as a row of genuine speech."""
+    return {"file": f"{folder}/{row['file']}", "label": "real", "generator": "", "source": folder, "speaker": row.get("speaker", "")}
+
+
+def _talk_sound(pool: Path, row: Row) -> Floats:
+    """Empty where there is no sound."""
+    sound = read_sound(pool / "data" / row["file"])
+    return trim_silence(sound) if len(sound) and np.abs(sound).max() > 1e-3 else np.zeros(0, np.float32)
+
+
+def stored(path: Path, clips: Callable[[], Iterator[tuple[str, Floats]]]) -> SoundStore:
     if not path.with_suffix(".index.npz").exists():
         SoundStore.write(path, clips())
     return SoundStore(path)
@@ -101,54 +123,12 @@ def codec_of_each(rows: Sequence[Row]) -> dict[str, Codec]:
     return drawn
 
 
-def _worn(rows: Sequence[Row], plain: SoundStore, codecs: Mapping[str, Codec]) -> Iterator[tuple[str, Floats]]:
+def worn_store(path: Path, rows: Sequence[Row], plain: Sounds) -> Sounds:
     """One codec round trip for each clip."""
-    for row in track(rows, "clips through codecs"):
-        yield row["file"], through_codec(fixed_rms(plain.get(row["file"])), *codecs[row["file"]])
+    codecs = codec_of_each(rows)
 
+    def worn() -> Iterator[tuple[str, Floats]]:
+        for row in track(rows, "clips through codecs"):
+            yield row["file"], through_codec(fixed_rms(plain.get(row["file"])), *codecs[row["file"]])
 
-def load_copies(pool: Path, voices: Voices) -> Copies:
-    """Copies of the pool's genuine clips by signal vocoders, then by neural ones that learn from training speech alone.
-
-    Made and cached on the first call: about 15 minutes of one core, five of them to train the vocoders.
-    """
-    cache, rows = cache_folder("voices"), read_table(pool / "data" / "voices")
-    genuine, codecs = [row for row in rows if row["label"] == "real"], codec_of_each(rows)
-
-    def neural() -> Mapping[str, Kind]:
-        return neural_kinds(cache / "vocoders", [voices.plain.get(row["file"]) for row in voices.train if row["label"] == "real"])
-
-    copies: list[Row] = []
-    stores: dict[str, SoundStore] = {}
-    for name, kinds, each, seed, make in (("signal", list(KINDS), 1.5, 7, lambda: KINDS), ("neural", list(NETS), 0.5, 11, neural)):
-        planned, path = plan_copies(genuine, kinds, each, seed), cache / f"copies_{name}.i16"
-        if not path.with_suffix(".index.npz").exists():
-            write_copies(path, planned, voices.plain, codecs, make())
-        copies += planned
-        stores[name] = SoundStore(path)
-    train, held = ({row["file"] for row in fold} for fold in (voices.train, voices.held))
-    return Copies([row for row in copies if row["original"] in train], [row for row in copies if row["original"] in held], stores)
-
-
-def load_spectra(voices: Voices, copies: Copies) -> SpectrumPack:
-    """Spectra of the training side, "VARIANT:FILE": `plain` (not of copies), `worn` and `rough`; made on the first call (8 minutes)."""
-    cache, paths = cache_folder("voices"), []
-    parts = {name: [row for row in copies.train if row["file"] in store] for name, store in copies.stores.items()}
-    for name, rows in {"pool": voices.train, **parts}.items():
-        paths.append(cache / f"spectra_{name}.u8")
-        if not paths[-1].with_suffix(".index.npz").exists():
-            seen = track(rows, f"spectra of {name}")
-            SpectrumPack.write(paths[-1], (item for row in seen for item in _spectra(voices, copies, row)))
-    return SpectrumPack(paths)
-
-
-def _spectra(voices: Voices, copies: Copies, row: Row) -> Iterator[tuple[str, Floats]]:
-    """A copy is roughened exactly as its original is."""
-    if "original" in row:
-        worn = fixed_rms(copies.samples(row))
-    else:
-        yield f"plain:{row['file']}", log_spectrum(fixed_rms(voices.samples(row, worn=False)))
-        worn = fixed_rms(voices.samples(row, worn=True))
-    yield f"worn:{row['file']}", log_spectrum(worn)
-    rng = np.random.default_rng(zlib.crc32(row.get("original", row["file"]).encode()))
-    yield f"rough:{row['file']}", log_spectrum(fixed_rms(roughen(worn, rng)))
+    return Sounds(stored(path, worn))

@@ -11,15 +11,15 @@ pytest.importorskip("scipy", reason="scipy is not installed (pip install -e .[ex
 
 from export.data.pool import PoolError, SoundStore, pool_folder, read_table  # noqa: E402
 from export.data.voice_batches import Data, Draw  # noqa: E402
-from export.data.voice_pack import STEP, Distort, SpectrumPack, frames_of, to_bytes  # noqa: E402
+from export.data.voice_pack import STEP, Distort, SpectrumPack, at_speed, frames_of, to_bytes  # noqa: E402
+from export.data.voice_twins import find_twins, twin_sounds  # noqa: E402
 from export.data.voice_workshop import copy_of, plan_copies, splice, write_copies  # noqa: E402
 from export.data.voice_workshop_neural import NETS, copier  # noqa: E402
 from export.data.voice_workshop_signal import KINDS, excitation, pitch_hz, stft  # noqa: E402
-from export.data.voices import Voices, split_voices  # noqa: E402
+from export.data.voices import Sounds, Voices, split_voices  # noqa: E402
 from export.nets.voice import VoiceNet  # noqa: E402
 from export.report_voice_workshop import without_family  # noqa: E402
-from export.train_voice import blended, first_stage, loss_of  # noqa: E402
-from export.training import Budget, Run  # noqa: E402
+from export.train_voice import between, loss_of  # noqa: E402
 from export.voice_measures import families  # noqa: E402
 from monitor.speech.features import fixed_rms, log_spectrum  # noqa: E402
 
@@ -91,7 +91,7 @@ def test_copies_are_planned_evenly_and_stored_as_planned(tmp_path: Path):
     SoundStore.write(tmp_path / "plain.i16", ((row["file"], speech()) for row in rows[:3]))
     wanted = [row for row in planned if row["original"] in {"0.ogg", "1.ogg", "2.ogg"}]
     write_copies(
-        tmp_path / "copies.i16", wanted, SoundStore(tmp_path / "plain.i16"), {row["file"]: ("telephone", 64_000) for row in rows}, KINDS
+        tmp_path / "copies.i16", wanted, SoundStore(tmp_path / "plain.i16").get, {row["file"]: ("telephone", 64_000) for row in rows}, KINDS
     )
     stored = SoundStore(tmp_path / "copies.i16")
     assert all(len(stored.get(row["file"])) == len(speech()) for row in wanted)
@@ -115,13 +115,54 @@ def test_copies_stay_in_the_fold_of_their_original():
 
 
 def test_a_family_can_be_left_out_and_an_unknown_one_is_told(tmp_path: Path):
-    voices = tiny_data(tmp_path).voices
-    rows = [row | {"generator": "bigvgan"} if row["file"] == "fake0" else row for row in voices.train]
-    some = Voices(rows, [], voices.plain, voices.worn)
-    assert len(without_family(some, "").train) == 4
-    assert [row["file"] for row in without_family(some, "vocoder copy").train] == ["real0", "real1", "fake1"]
+    data = tiny_data(tmp_path)
+    rows = [row | {"generator": "bigvgan"} if row["file"] == "fake0" else row for row in data.voices.train]
+    twin = rows[2] | {"file": "twin~fake0", "original": "real0"}
+    some = replace(data, voices=replace(data.voices, train=rows, held=rows[1:3]), copies=[*data.copies, twin])
+    assert without_family(some, "") == some
+    left = without_family(some, "vocoder copy")
+    assert [row["file"] for row in left.voices.train] == ["real0", "real1", "fake1"]
+    assert [row["file"] for row in left.voices.held] == ["real1"]
+    assert left.copies == data.copies
     with pytest.raises(SystemExit, match="no family 'parrots'"):
         without_family(some, "parrots")
+
+
+def sung(seed: int, seconds: float = 2.0) -> np.ndarray:
+    """Noise whose spectrum wanders, another one for each seed; float32 at RMS 0.05."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(rng.normal(0, 1, (int(seconds * 10), 1600)))
+    spectrum *= np.repeat(10 ** rng.normal(0, 0.5, (len(spectrum), 9)), 89, axis=1)
+    return fixed_rms(np.fft.irfft(spectrum).ravel().astype(np.float32))
+
+
+def test_a_twin_is_found_by_what_it_says_and_brought_into_step(tmp_path: Path):
+    late, noise = np.concatenate([sung(9, 0.1), sung(1)])[:32_000], np.random.default_rng(0).normal(0, 0.01, 32_000)
+    clips = {"a": sung(0), "b": sung(1), "copy of b": (late + noise).astype(np.float32), "stranger": sung(5)}
+    rows = [
+        {"file": name, "label": "real" if len(name) == 1 else "fake", "generator": "", "source": "page", "speaker": ""} for name in clips
+    ]
+    SoundStore.write(tmp_path / "clips.i16", clips.items())
+    sounds = Sounds(SoundStore(tmp_path / "clips.i16"))
+    voices = Voices(rows, [], sounds, sounds)
+    twins = find_twins(voices)
+    assert [(row["file"], row["original"], row["lag"]) for row in twins] == [("twin~copy of b", "b", "-10")]
+    ((name, sound),) = twin_sounds(twins, voices, {"b": ("mp3", 64_000)})
+    assert name == "twin~copy of b"
+    assert np.corrcoef(sound[2000:28_000], clips["b"][2000:28_000])[0, 1] > 0.8
+
+
+def test_a_faster_clip_is_shorter_and_higher():
+    clip = np.zeros((200, 256), np.uint8)
+    clip[:, 100] = 200
+    clip[100:, 40] = 100
+    fast, slow = at_speed(clip, 120, 0.0, 1.25), at_speed(clip, 120, 0.0, 0.8)
+    assert [int(heard[10].argmax()) for heard in (fast, slow)] == [125, 80]
+    assert fast[78, 50] == 0
+    assert fast[81, 50] == 100
+    assert slow[119, 32] == 0, "the second half of the clip has not come yet"
+    assert not slow[:, 206:].any(), "what was above the highest bin is not known"
+    assert np.array_equal(at_speed(clip, 120, 0.0, 1.0), frames_of(clip, 120, 0.0))
 
 
 def test_packed_spectra_are_those_of_the_sound(tmp_path: Path):
@@ -171,9 +212,9 @@ def tiny_data(folder: Path) -> Data:
     spectra |= {copy["file"]: spectra[copy["original"]] for copy in copies}
     SpectrumPack.write(folder / "all.u8", ((f"{v}:{file}", found) for file, found in spectra.items() for v in ("plain", "worn", "rough")))
     SoundStore.write(folder / "some.i16", [("some", speech())])
-    unused = SoundStore(folder / "some.i16")
+    unused = Sounds(SoundStore(folder / "some.i16"))
     pack = SpectrumPack([folder / "all.u8"])
-    return Data(Voices(train, [], unused, unused), copies, pack, np.zeros((0, 240, 256), np.float32))
+    return Data(Voices(train, [], unused, unused), [], copies, pack, np.zeros((0, 240, 256), np.float32))
 
 
 def test_a_copy_passes_the_same_channel_as_the_original_beside_it(tmp_path: Path):
@@ -212,11 +253,33 @@ def test_without_copies_there_are_no_pairs(tmp_path: Path):
     assert torch.isfinite(loss_of(torch.zeros(16), torch.zeros(16, 8), batch))
 
 
-def test_the_exported_net_lies_between_the_two_stages(tmp_path: Path):
+def test_rivals_of_one_source_are_asked_which_is_forged(tmp_path: Path):
+    batch = Draw(replace(tiny_data(tmp_path), copies=[]), np.random.default_rng(0)).batch()
+    assert batch.rivals.all(), "all clips are of one source"
+    logit, local = torch.zeros(16), torch.zeros(16, 8)
+    tied = loss_of(logit, local, batch)
+    assert loss_of(logit, local, replace(batch, rivals=torch.zeros(8, dtype=torch.bool))) < tied
+    strangers = [row | {"source": row["file"]} for row in tiny_data(tmp_path).voices.train]
+    data = replace(tiny_data(tmp_path), copies=[])
+    assert not Draw(replace(data, voices=replace(data.voices, train=strangers)), np.random.default_rng(0)).batch().rivals.any()
+
+
+def test_talk_is_heard_alone_and_its_copies_beside_it(tmp_path: Path):
+    data = tiny_data(tmp_path)
+    real0, real1 = data.voices.train[:2]
+    draw = Draw(replace(data, talk=[real1]), np.random.default_rng(0))
+    shares = dict(zip([row["original"] for row in data.copies], draw._copy_share, strict=True))
+    assert shares == pytest.approx({"real0": 0.4 / 0.65, "real1": 0.25 / 0.65})
+    lonely = [row | {"source": "elsewhere"} for row in data.voices.train if row["label"] == "fake"]
+    draw = Draw(replace(data, talk=[real1], voices=replace(data.voices, train=[real0, *lonely])), np.random.default_rng(0))
+    partners = [draw._partner(lonely[0])["file"] for _ in range(400)]
+    assert 0.18 < partners.count("real1") / 400 < 0.32
+
+
+def test_the_exported_net_lies_between_the_two_stages():
     torch.manual_seed(0)
-    before, after, path = VoiceNet(), VoiceNet(), tmp_path / "voice.pt"
-    for net, where in ((before, first_stage(path)), (after, path)):
-        Run({"average": net}, where).keep(Budget(1.0), 0.5, "test")
-    mine = blended(path)[0].state_dict()["head.1.weight"]
-    wanted = 0.75 * after.state_dict()["head.1.weight"] + 0.25 * before.state_dict()["head.1.weight"]
-    assert torch.allclose(mine, wanted, atol=1e-6)
+    before, after = VoiceNet(), VoiceNet()
+    name = "head.1.weight"
+    wanted = 0.75 * after.state_dict()[name] + 0.25 * before.state_dict()[name]
+    assert torch.allclose(between(after, before, 0.25).state_dict()[name], wanted, atol=1e-6)
+    assert torch.equal(between(after, before, 0.0).state_dict()[name], after.state_dict()[name])
