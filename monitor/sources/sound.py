@@ -21,6 +21,7 @@ class SoundTrack:
         self._jump_s = jump_s
         self._resampler: av.AudioResampler | None = None
         self._input: tuple[str, str, int] | None = None
+        self._time_base = Fraction(1, AUDIO_RATE_HZ)
         self._start_s = 0.0  # time of the first sample since the last jump
         self._taken = 0  # 16 kHz samples resampled since then
         self._fed_s = 0.0  # seconds of input since then
@@ -43,12 +44,13 @@ class SoundTrack:
         if form != self._input or self._moved(time_s):
             chunks = self.flush()
             self._input = form
+            self._time_base = Fraction(1, frame.sample_rate)
             self._start_s = self.expected_s if time_s is None else time_s
             self._taken, self._fed_s, self._mean_error_s = 0, 0.0, 0.0
             self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=AUDIO_RATE_HZ)
         assert self._resampler is not None
         frame.pts = round(self._fed_s * frame.sample_rate)  # unsteady timestamps would make the resampler stretch the sound
-        frame.time_base = Fraction(1, frame.sample_rate)
+        frame.time_base = self._time_base
         self._fed_s += frame.samples / frame.sample_rate
         for resampled in self._resampler.resample(frame):
             self._take(resampled)
@@ -72,7 +74,7 @@ class SoundTrack:
         return abs(error_s) > self._jump_s or abs(self._mean_error_s) > DRIFT_S
 
     def _take(self, frame: av.AudioFrame) -> None:
-        samples = np.asarray(frame.to_ndarray(), np.float32).reshape(-1)
+        samples = np.frombuffer(memoryview(frame.planes[0]), np.float32, frame.samples)
         start_s = self._start_s + self._taken / AUDIO_RATE_HZ
         self._taken += len(samples)
         overlap = round((self._end_s - start_s) * AUDIO_RATE_HZ) if np.isfinite(self._end_s) else 0
@@ -81,10 +83,9 @@ class SoundTrack:
         start_s = max(start_s, self._end_s)
         if len(samples) == 0:
             return
-        np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
         if not self._waiting:
             self._waiting_start_s = start_s
-        self._waiting.append(np.clip(samples, -1.0, 1.0))
+        self._waiting.append(samples)
         self._end_s = start_s + len(samples) / AUDIO_RATE_HZ
 
     def _full_chunks(self, at_least_s: float) -> list[AudioChunk]:
@@ -93,6 +94,9 @@ class SoundTrack:
             return []
         samples = np.concatenate(self._waiting)
         self._waiting = []
+        if not np.isfinite(samples).all():  # of damaged floating point sound
+            np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+        np.clip(samples, -1.0, 1.0, out=samples)
         longest = round(LONGEST_CHUNK_S * AUDIO_RATE_HZ)
         return [
             AudioChunk(self._waiting_start_s + first / AUDIO_RATE_HZ, samples[first : first + longest])
