@@ -47,17 +47,17 @@ def material_of_pack(path: Path) -> Material:
     """
     pack = open_pack(path)
     cache = cache_folder(f"voices_of_pack_{sha256_of(path)[:12]}")
-    voices, talk = _voices_of(pack, cache), _talk_of(pack, cache)
+    voices, talk = voices_of(pack, cache), talk_of(pack, cache)
     return Material(voices, talk, load_copies(cache, voices.train + voices.held, voices, talk), cache)
 
 
-def _voices_of(pack: Pack, cache: Path) -> Voices:
+def voices_of(pack: Pack, cache: Path) -> Voices:
     rows = pack.voices.train + pack.voices.held
     plain = Sounds(stored(cache / "every.i16", lambda: ((row["file"], pack.voices.samples(row)) for row in rows)))
     return Voices(pack.voices.train, pack.voices.held, plain, worn_store(cache / "worn.i16", rows, plain))
 
 
-def _talk_of(pack: Pack, cache: Path) -> Voices:
+def talk_of(pack: Pack, cache: Path) -> Voices:
     found = [row for row in pack.lips.rows if row["folder"] in TALK_EVERY]
     plain = stored(cache / "talk_plain.i16", lambda: ((talk_row(row["folder"], row)["file"], _sound(pack, row)) for row in found))
     heard = [row for row in found if len(plain.get(talk_row(row["folder"], row)["file"]))]

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[export])")
 pytest.importorskip("scipy", reason="scipy is not installed (pip install -e .[export])")
 
+from export.data.pack_file import to_lips, to_opus  # noqa: E402
 from export.data.pool import PoolError, SoundStore, pool_folder, read_table  # noqa: E402
 from export.data.voice_batches import Data, Draw  # noqa: E402
 from export.data.voice_pack import STEP, Distort, SpectrumPack, at_speed, frames_of, to_bytes  # noqa: E402
@@ -18,8 +19,10 @@ from export.data.voice_workshop_neural import NETS, copier  # noqa: E402
 from export.data.voice_workshop_signal import KINDS, excitation, pitch_hz, stft  # noqa: E402
 from export.data.voices import Sounds, Voices, split_voices  # noqa: E402
 from export.nets.voice import VoiceNet  # noqa: E402
+from export.pack import open_pack, write_pack  # noqa: E402
 from export.report_voice_workshop import without_family  # noqa: E402
 from export.train_voice import between, loss_of  # noqa: E402
+from export.voice_material import talk_of, voices_of  # noqa: E402
 from export.voice_measures import families  # noqa: E402
 from monitor.speech.features import fixed_rms, log_spectrum  # noqa: E402
 
@@ -150,6 +153,32 @@ def test_a_twin_is_found_by_what_it_says_and_brought_into_step(tmp_path: Path):
     ((name, sound),) = twin_sounds(twins, voices, {"b": ("mp3", 64_000)})
     assert name == "twin~copy of b"
     assert np.corrcoef(sound[2000:28_000], clips["b"][2000:28_000])[0, 1] > 0.8
+
+
+def test_voices_and_talk_come_out_of_the_pack_as_the_nets_want_them(tmp_path: Path):
+    rows = [{"file": f"v{i}", "label": "real", "generator": "", "source": "page", "speaker": f"s{i}", "held_in": i - 1} for i in range(2)]
+    talk = [
+        {"folder": folder, "file": f"{folder}.mp4", "speaker": "p", "held_in": i - 1}
+        for i, folder in enumerate(("talk", "avspeech", "wild"))
+    ]
+    sound, mouths = speech(1.2), np.zeros((30, 64, 64), np.uint8)
+    spoken, seen = (to_opus(sound),), (to_lips(mouths), to_opus(sound))
+    sections = {
+        "faces": [],
+        "voices": [(row | {"samples": len(sound)}, spoken) for row in rows],
+        "lips": [(row | {"samples": len(sound)}, seen) for row in talk],
+    }
+    write_pack(tmp_path / "x.pack", sections, {})
+    pack = open_pack(tmp_path / "x.pack")
+    voices, heard = voices_of(pack, tmp_path), talk_of(pack, tmp_path)
+    assert [[row["file"] for row in fold] for fold in (voices.train, voices.held)] == [["v0"], ["v1"]]
+    assert [[row["file"] for row in fold] for fold in (heard.train, heard.held)] == [["talk/talk.mp4"], ["avspeech/avspeech.mp4"]]
+    assert [row["label"] for row in heard.train + heard.held] == ["real", "real"]
+    for owner, row in ((voices, voices.held[0]), (heard, heard.train[0])):
+        for worn in (False, True):
+            samples = owner.samples(row, worn=worn)
+            assert len(samples) == len(sound)
+            assert np.std(samples) == pytest.approx(np.std(sound), rel=0.2)
 
 
 def test_a_faster_clip_is_shorter_and_higher():
