@@ -1,11 +1,11 @@
 """The pool's mouths as thirty numbers each: what the discriminant of texture over time is fitted on, and judged with."""
 
-from collections import defaultdict
+import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,21 +14,21 @@ from rich.progress import track
 from export.data.faces import NUISANCES, FaceRow
 from export.data.folds import wild_folds
 from export.data.pool import Row, read_table
-from export.data.talk import Mouths, load_talk, split_talk
-from export.data.video_codec import bits_for, through_video_codec
+from export.data.worn import Worn
+from export.evidence import File, windows_of
 from export.fisher import Material
 from export.nets.mouth import texture_over_time
-from monitor.inference.inputs import at_full_rate
+from monitor.inference.inputs import at_full_rate, lips_are_due, mouths_of
+from monitor.inference.session import Model
+from monitor.sources import Source
 
-LONGEST_STEPS = 60
-WORN_EVERY = 3
-KBIT_S = (120.0, 900.0)  # of a picture of 640 × 360
+WORN_EVERY = 3  # genuine clips, for one that is looked at worn too
 FOLDERS = ("wild", "talk", "devset")
 
 
 @dataclass(frozen=True)
 class MouthClip:
-    """`numbers` of the clip as it is and, for some genuine ones, after a poor call."""
+    """`numbers` of the clip as it is and, for some genuine ones, after a poor call: means over its windows."""
 
     folder: str
     row: Row
@@ -37,39 +37,37 @@ class MouthClip:
 
     @property
     def fake(self) -> bool:
-        return self.row.get("label_video", self.row.get("label", "real")) == "fake"
+        return is_fake(self.row)
 
 
-def mouth_clips(pool: Path) -> list[MouthClip]:
-    """Every clip of FOLDERS whose mouth was seen at the full rate; from the cache of `export.data.talk`."""
-    rng = np.random.default_rng(4)
+def is_fake(row: Row) -> bool:
+    return row.get("label_video", row.get("label", "real")) == "fake"
+
+
+def mouth_clips(pool: Path, detector: Model) -> list[MouthClip]:
+    """Every clip of FOLDERS whose mouth was seen at the full rate, through monitor's own pipeline; its windows are cached."""
     found = []
-    for folder in FOLDERS:
-        store = load_talk(pool, folder)
-        for index, row in enumerate(track(store.rows, f"mouths of {folder}")):
-            mouths = store.clip(row).mouths[:LONGEST_STEPS]
-            if row.get("kind") == "derived" or not at_full_rate(mouths):
-                continue
-            clip = MouthClip(folder, row, _numbers(mouths), None)
-            wears = not clip.fake and folder != "devset" and index % WORN_EVERY == 0
-            found.append(MouthClip(folder, row, clip.numbers, _numbers(worn(mouths, rng))) if wears else clip)
+    with asyncio.Runner() as runner:
+        for folder in FOLDERS:
+            rows = read_table(pool / "data" / folder)
+            for index, row in enumerate(track(rows, f"mouths of {folder}")):
+                path = pool / "data" / folder / row["file"]
+                numbers = None if row.get("kind") == "derived" else runner.run(_numbers(File(path), detector))
+                if numbers is not None:
+                    wears = not is_fake(row) and folder != "devset" and index % WORN_EVERY == 0
+                    found.append(MouthClip(folder, row, numbers, runner.run(_numbers(Worn(path, index), detector)) if wears else None))
     return found
 
 
-def worn(mouths: Mouths, rng: np.random.Generator) -> Mouths:
-    """Mouths [T, 64, 64] as a call brings them: smaller pictures, few bits."""
-    side = 2 * int(rng.uniform(0.5, 1.0) * mouths.shape[1] / 2)
-    small = [
-        cv2.cvtColor(cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB).astype(np.uint8) for each in mouths
-    ]
-    codec = "vp8" if rng.random() < 0.5 else "h264"
-    shown = through_video_codec(small, codec, bits_per_s=bits_for(small[0], float(rng.uniform(*KBIT_S))))
-    return np.stack([cv2.resize(each[..., 1], mouths.shape[1:], interpolation=cv2.INTER_LINEAR) for each in shown]).astype(np.uint8)
-
-
-def _numbers(mouths: Mouths) -> NDArray[np.float64]:
-    with torch.no_grad():
-        return texture_over_time(torch.from_numpy(mouths.astype(np.float32))[None])[0].double().numpy()
+async def _numbers(source: Source, detector: Model) -> NDArray[np.float64] | None:
+    """Of the face seen most, mean over the windows in which its lips are due; None where it is not to be judged."""
+    found = []
+    for window in await windows_of(source, detector):
+        seen = Counter(face.track_id for frame in window.frames for face in frame.faces if face.mouth_gray is not None)
+        mouths = mouths_of(window, seen.most_common(1)[0][0]) if seen and lips_are_due(window) else None
+        if mouths is not None and at_full_rate(mouths[0]):
+            found.append(texture_over_time(torch.from_numpy(mouths[0])[None])[0].double().numpy())
+    return np.mean(found, axis=0) if found else None
 
 
 def originals(clips: Iterable[MouthClip]) -> dict[str, MouthClip]:
@@ -101,19 +99,14 @@ class MouthFold:
         )
 
 
-def mouth_folds(clips: Sequence[MouthClip], pool: Path) -> list[MouthFold]:
-    """The folds of `wild`, each with the training speakers of `talk`."""
-    by_file: dict[str, dict[str, MouthClip]] = defaultdict(dict)
-    for clip in clips:
-        by_file[clip.folder][clip.row["file"]] = clip
-    talk = [by_file["talk"][row["file"]] for row in split_talk(read_table(pool / "data" / "talk"))[0] if row["file"] in by_file["talk"]]
-    wild = by_file["wild"]
-    return [
-        MouthFold(
-            [wild[row["file"]] for row in train if row["file"] in wild] + talk, [wild[row["file"]] for row in held if row["file"] in wild]
-        )
-        for train, held in wild_folds(read_table(pool / "data" / "wild"))
-    ]
+def mouth_folds(clips: Sequence[MouthClip], wild_rows: Sequence[Row], talk_rows: Sequence[Row]) -> list[MouthFold]:
+    """The folds of `wild`, each with these clips (training speakers) of `talk`."""
+    by_file = {(clip.folder, clip.row["file"]): clip for clip in clips}
+
+    def found(folder: str, rows: Sequence[Row]) -> list[MouthClip]:
+        return [by_file[folder, row["file"]] for row in rows if (folder, row["file"]) in by_file]
+
+    return [MouthFold(found("wild", train) + found("talk", talk_rows), found("wild", held)) for train, held in wild_folds(wild_rows)]
 
 
 def face_row(clip: MouthClip) -> FaceRow:
