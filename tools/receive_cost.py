@@ -12,13 +12,10 @@ from tools.receive_cost_webrtc import webrtc_rows
 FPS = 25
 
 
-def show(rows: list[tuple[str, float]]) -> None:
+def show(rows: list[tuple[str, float]], bare: tuple[str, float]) -> None:
     for what, cost_ms in rows:
         share = cost_ms * FPS / 10
-        print(
-            f"{what:22} {cost_ms:6.2f} ms CPU per picture = {share:4.1f} % of a core at {FPS} fps, {cost_ms / rows[0][1]:.2f} × bare",
-            flush=True,
-        )
+        print(f"{what:22} {cost_ms:6.2f} ms CPU per picture = {share:4.1f} % of a core at {FPS} fps, {cost_ms / bare[1]:.2f} × {bare[0]}")
 
 
 def main() -> None:
@@ -28,10 +25,10 @@ def main() -> None:
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(640, 360))
     parser.add_argument("ways", nargs="*", choices=["rtsp", "webrtc"], default=["rtsp", "webrtc"])
     chosen = parser.parse_args()
-    if "rtsp" in chosen.ways:
-        show(rtsp_rows(chosen.seconds, chosen.rounds, chosen.size))
-    if "webrtc" in chosen.ways:
-        show(asyncio.run(webrtc_rows(chosen.seconds, chosen.rounds, chosen.size)))
+    told = (chosen.seconds, chosen.rounds, chosen.size)
+    webrtc = asyncio.run(webrtc_rows(*told)) if "webrtc" in chosen.ways else []
+    rtsp = rtsp_rows(*told) if "rtsp" in chosen.ways else []
+    show(webrtc + rtsp, bare=(webrtc + rtsp)[0])
 
 
 if __name__ == "__main__":

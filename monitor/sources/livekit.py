@@ -1,6 +1,7 @@
 """A participant of a LiveKit room, watched by a hidden one (pip install "deepfake-monitor[livekit]").
 
-Whether we are seen is a matter of the access token: its grant says `hidden`, `canSubscribe` and not `canPublish`. LiveKit's SDK decodes by
+Whether we are seen is a matter of the access token: its grant says `hidden`, `canSubscribe` and not `canPublish`. The SDK reaches its server
+through `sources.relay` alone; media come from wherever that server's ICE candidates say, which no option of the SDK limits. It decodes by
 itself and tells no capture times for sound, so sound and pictures keep their places of arrival and `sync` abstains.
 """
 
@@ -17,10 +18,10 @@ from monitor.channel import Channel
 from monitor.config import Ingest, Stream
 from monitor.errors import SourceError
 from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaInfo, MediaItem, VideoFrame
-from monitor.sources.address import pin
 from monitor.sources.limits import Rates
 from monitor.sources.opening import safe_name
 from monitor.sources.pictures import upright_rgb
+from monitor.sources.relay import relay_to
 
 AUDIO_FRAME_MS = 20
 JUMP_S = 0.2  # sound that arrives this far from where it should go on had a gap
@@ -61,13 +62,17 @@ class LiveKitSource:
         self._origin_s = self._newest_s = 0.0
 
     async def run(self, out: Channel[MediaItem]) -> None:
-        rtc = self._sdk = self._sdk or _sdk()
+        self._sdk = self._sdk or _sdk()
         self._origin_s = self._newest_s = asyncio.get_running_loop().time()
-        await asyncio.to_thread(pin, self._url.replace("ws", "http", 1), ("http", "https"), self._ingest.allow_hosts)
+        async with relay_to(self._url, self._ingest) as url:
+            await self._watch(url, out)
+
+    async def _watch(self, url: str, out: Channel[MediaItem]) -> None:
+        rtc = self._sdk
         room = rtc.Room()
         self._listen(room, out)
         try:
-            await room.connect(self._url, self._token, rtc.RoomOptions(auto_subscribe=False, connect_timeout=self._ingest.open_timeout_s))
+            await room.connect(url, self._token, rtc.RoomOptions(auto_subscribe=False, connect_timeout=self._ingest.open_timeout_s))
             for participant in room.remote_participants.values():
                 for publication in participant.track_publications.values():
                     self._subscribe(publication, participant)

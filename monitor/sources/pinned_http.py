@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from monitor.config import Ingest
 from monitor.errors import SourceError
 from monitor.sources.address import Pinned, pin
+
+MOST_MESSAGE_BYTES = 1 << 20  # of a WebSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,20 @@ class Client:
         self.base = f"{pinned.scheme}://{host}:{pinned.port}"
         self._session = session
         self._most_bytes = most_bytes
+
+    @asynccontextmanager
+    async def talk(self, target: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket, its pings left to the caller. Raises aiohttp.WSServerHandshakeError when the server does not want one."""
+        shown = f"{self.base}{target.partition('?')[0]}"
+        try:
+            url = URL(f"{self.base}{target}", encoded=True)
+            talking = await self._session.ws_connect(url, headers=headers, autoping=False, max_msg_size=MOST_MESSAGE_BYTES)
+        except aiohttp.WSServerHandshakeError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise SourceError(f"{shown}: no connection ({type(error).__name__}); is the server running?", retryable=True) from None
+        async with talking:
+            yield talking
 
     async def ask(self, method: str, target: str, headers: Mapping[str, str], body: str | None = None) -> Answer:
         """`target`: path and query. Statuses from 400 on are the caller's; a redirect is an error."""
@@ -57,8 +74,17 @@ async def connected(url: str, ingest: Ingest) -> AsyncIterator[tuple[Client, Pin
     pinned = await asyncio.to_thread(pin, url, ("http", "https"), ingest.allow_hosts)
     connector = aiohttp.TCPConnector(resolver=_Found(pinned.addresses))
     timeout = aiohttp.ClientTimeout(total=ingest.open_timeout_s)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session:
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(_redirected)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, trace_configs=[tracing]
+    ) as session:
         yield Client(session, pinned, ingest.max_sdp_bytes), pinned
+
+
+async def _redirected(*told: object) -> None:
+    """aiohttp follows a redirect of a WebSocket, past the resolver if it leads to a literal address."""
+    raise SourceError("the server redirects to another address; name that address yourself if you trust it")
 
 
 class _Found(AbstractResolver):
