@@ -1,6 +1,6 @@
 """A participant of a LiveKit room, watched by a hidden one (pip install "deepfake-monitor[livekit]").
 
-Whether we are seen is a matter of the access token: its grant says `hidden`, `canSubscribe` and not `canPublish`. The SDK reaches its server
+Whether we are seen is a matter of the access token: its grant says `hidden`, `canSubscribe`, not `canPublish`. The SDK reaches its server
 through `sources.relay` alone; media come from wherever that server's ICE candidates say, which no option of the SDK limits. It decodes by
 itself and tells no capture times for sound, so sound and pictures keep their places of arrival and `sync` abstains.
 """
