@@ -153,13 +153,16 @@ def main() -> None:
     pool, started = pool_folder(options.pool), time.monotonic()
     out: Path = options.out or cache_folder("pack") / "training.pack"
     files = starting_nets(pool)
-    held_in, budget = holders(pool), options.budget_mib * MIB - sum(map(len, files.values()))
+    renewed = list(options.renew or SHARES)
+    kept_bytes = pack_file.bytes_of(out, [name for name in SHARES if name not in renewed])
+    room = options.budget_mib * MIB - sum(map(len, files.values())) - kept_bytes
+    held_in, shares = holders(pool), sum(SHARES[name] for name in renewed)
     steps: dict[str, Callable[[float], list[Record]]] = {
         "faces": lambda most: face_records(open_cache(pool), held_in, most),
         "voices": lambda most: voice_records(load_voices(pool), most),
         "lips": lambda most: lip_records({folder: load_talk(pool, folder) for folder in ("talk", "avspeech", "wild")}, held_in, most),
     }
-    sections = {name: steps[name](SHARES[name] * budget) for name in track(options.renew or list(SHARES), "packing")}
+    sections = {name: steps[name](SHARES[name] / shares * room) for name in track(renewed, "packing")}
     write_pack(out, sections, files)
     counts = ", ".join(f"{len(records)} {name}" for name, records in sections.items())
     print(f"{out}: {out.stat().st_size / MIB:.1f} MiB, {counts}, {time.monotonic() - started:.0f} s")

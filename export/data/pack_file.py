@@ -60,6 +60,14 @@ def copy_sections(path: Path, archive: zipfile.ZipFile, names: Sequence[str]) ->
             archive.writestr(f"{name}.bin", old.read(f"{name}.bin"), zipfile.ZIP_STORED)
 
 
+def bytes_of(path: Path, names: Sequence[str]) -> int:
+    """How much of the pack in `path` these sections take up."""
+    if not names:
+        return 0
+    with open_archive(path) as archive:
+        return sum(archive.getinfo(f"{name}.{part}").compress_size for name in names for part in ("json", "bin"))
+
+
 def files_of(archive: zipfile.ZipFile) -> dict[str, bytes]:
     """Whole files that were put in, by name."""
     return {name.removeprefix("files/"): archive.read(name) for name in archive.namelist() if name.startswith("files/")}
