@@ -9,8 +9,9 @@ from monitor.media import SyncSource
 RTP_WRAP = 1 << 32
 LEAP_S = 10.0  # a timestamp this far from its arrival belongs to a new numbering (new sender, SSRC change)
 BACK_S = 1.0  # and so does one this far behind what its track had already; less is a frame that comes late or twice
-STEP_S = 0.25  # a report this far from the last ones means that the sender's wall clock was set
-REPORTS_KEPT = 5
+STEP_S = 5.0  # a report this far from the last ones means that the sender's wall clock was set; less, that one of them was late
+REPORTS_S = 20.0  # of media: long enough for a report that was stamped in time, short enough for clocks that drift (10 ms at 500 ppm)
+MOST_REPORTS = 100
 
 
 @dataclass(slots=True)
@@ -20,7 +21,7 @@ class _Track:
     newest_ticks: int | None = None
     newest_s: float = 0.0
     offset_s: float | None = None  # ticks / rate + offset = time; None until the first media
-    ntp_offsets_s: deque[float] = field(default_factory=lambda: deque(maxlen=REPORTS_KEPT))
+    reports: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MOST_REPORTS))  # (ticks / rate, NTP time - that)
 
     def unwrapped(self, timestamp: int) -> int:
         """The tick nearest to the newest one that has this 32-bit timestamp."""
@@ -29,10 +30,18 @@ class _Track:
         step = (timestamp - self.newest_ticks + RTP_WRAP // 2) % RTP_WRAP - RTP_WRAP // 2
         return self.newest_ticks + step
 
+    def report(self, seconds: float, ntp_offset_s: float) -> None:
+        self.reports.append((seconds, ntp_offset_s))
+        while abs(seconds - self.reports[0][0]) > REPORTS_S:
+            self.reports.popleft()
+
     @property
     def ntp_offset_s(self) -> float:
-        """Least of the latest reports: senders that stamp a report late (its NTP time, not its RTP time) err only upwards."""
-        return min(self.ntp_offsets_s)
+        """Least of the latest reports: senders that stamp a report late (its NTP time, not its RTP time) err only upwards.
+
+        So do servers that make reports of their own from the arrival of a late packet.
+        """
+        return min(offset_s for _, offset_s in self.reports)
 
 
 class StreamClock:
@@ -72,12 +81,13 @@ class StreamClock:
     def report(self, track: str, rtp_timestamp: int, ntp_s: float, *, ssrc: int | None = None) -> None:
         """A sender report: the media with `rtp_timestamp` was captured at the sender's wall clock time `ntp_s`."""
         state = self._of(track, ssrc)
-        ntp_offset_s = ntp_s - state.unwrapped(rtp_timestamp) / state.rate_hz
-        if state.ntp_offsets_s and abs(ntp_offset_s - state.ntp_offset_s) > STEP_S:
+        seconds = state.unwrapped(rtp_timestamp) / state.rate_hz
+        ntp_offset_s = ntp_s - seconds
+        if state.reports and abs(ntp_offset_s - state.ntp_offset_s) > STEP_S:
             for other in self._tracks.values():  # reports from before the step are worth nothing beside this one
-                other.ntp_offsets_s.clear()
+                other.reports.clear()
             self._ntp_origin_s = None
-        state.ntp_offsets_s.append(ntp_offset_s)
+        state.report(seconds, ntp_offset_s)
         if self._ntp_origin_s is not None and state.offset_s is not None:
             state.offset_s = state.ntp_offset_s - self._ntp_origin_s
         else:
@@ -87,7 +97,7 @@ class StreamClock:
         """The track's timestamps begin anew: it is placed by arrival again until its next report."""
         state = self._tracks[track]
         state.newest_ticks = state.offset_s = state.ssrc = None
-        state.ntp_offsets_s.clear()
+        state.reports.clear()
         self._ntp_origin_s = None
 
     def _of(self, track: str, ssrc: int | None) -> _Track:
@@ -111,7 +121,7 @@ class StreamClock:
     def _align(self) -> None:
         """Moves tracks later until their NTP times agree, once all have media and a report."""
         states = self._tracks.values()
-        offsets = [state.offset_s for state in states if state.offset_s is not None and state.ntp_offsets_s]
+        offsets = [state.offset_s for state in states if state.offset_s is not None and state.reports]
         if len(offsets) < len(states):
             return
         self._ntp_origin_s = min(state.ntp_offset_s - offset_s for state, offset_s in zip(states, offsets, strict=True))

@@ -1,5 +1,7 @@
 """StreamClock: wraps, late tracks, reports that come, lie, step and stop."""
 
+import random
+
 import pytest
 
 from monitor.clock import RTP_WRAP, StreamClock
@@ -66,6 +68,51 @@ def test_late_stamps_in_reports_are_averaged_out_below_40_ms():
     assert audio_s == pytest.approx(video_s, abs=0.015)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_after_3_s_of_reports_the_offset_is_right_within_20_ms(seed):
+    """Media arrives up to 0.4 s late; of the reports, one a second, most are stamped in time and some up to 60 ms late."""
+    chance = random.Random(seed)
+    clock = StreamClock(RATES_HZ)
+    late_s, worst_s = chance.uniform(0.0, 2.0), 0.0
+    times_s: dict[str, float] = {}
+    for n in range(500):
+        captured_s = n * 0.02
+        for track, start, from_s in (("audio", 5_000, 0.0), ("video", 77_000, late_s)):
+            if captured_s < from_s:
+                continue
+            times_s[track] = clock.time_s(track, ticks(track, captured_s, start), 100 + captured_s + chance.uniform(0, 0.4))
+            if n % 50 == 20:
+                clock.report(track, ticks(track, captured_s, start), NTP_S + captured_s + chance.choice((0, 0.002, 0.06)))
+        if captured_s > late_s + 4:
+            worst_s = max(worst_s, abs(times_s["video"] - times_s["audio"]))
+    assert clock.sync_source == "sender_report"
+    assert worst_s <= 0.02
+
+
+def test_reports_and_media_go_on_over_the_32_bit_wrap():
+    clock = StreamClock(RATES_HZ)
+    starts = {"audio": RTP_WRAP - 3 * 48_000, "video": RTP_WRAP - 5 * 90_000}
+    for n in range(500):
+        captured_s = n * 0.02
+        times_s = [clock.time_s(track, ticks(track, captured_s, start), 7 + captured_s) for track, start in starts.items()]
+        for track, start in starts.items():
+            if n % 50 == 49:
+                clock.report(track, ticks(track, captured_s, start), NTP_S + captured_s)
+        assert times_s == pytest.approx([captured_s] * 2, abs=0.001)
+    assert clock.sync_source == "sender_report"
+
+
+def test_one_late_report_changes_nothing():
+    """A media server makes its reports from the arrival of the newest packet, which a bad network may have held back."""
+    clock = both()
+    for n in range(10):
+        for track, start in (("audio", 5_000), ("video", 77_000)):
+            clock.report(track, ticks(track, 3 + n, start), NTP_S + 3 + n + (0.9 if (n, track) == (6, "audio") else 0.0))
+        assert clock.sync_source == "sender_report"
+        audio_s = clock.time_s("audio", ticks("audio", 3.5 + n, 5_000), 103.52 + n)
+        assert audio_s == pytest.approx(clock.time_s("video", ticks("video", 3.5 + n, 77_000), 103.75 + n), abs=0.001)
+
+
 def test_no_track_ever_goes_back():
     clock = StreamClock(RATES_HZ)
     newest = {"audio": 0.0, "video": 0.0}
@@ -92,9 +139,10 @@ def test_lost_reports_change_nothing():
     assert audio_s == pytest.approx(video_s, abs=0.001)
 
 
-def test_drift_between_two_sampling_clocks_is_followed():
+@pytest.mark.parametrize("fast", [1.0005, 0.9995])
+def test_drift_between_two_sampling_clocks_is_followed(fast):
+    """500 ppm: 0.3 s off after ten minutes if nobody looked."""
     clock = StreamClock(RATES_HZ)
-    fast = 1.0005  # audio ticks run 500 ppm fast: 0.3 s off after ten minutes if nobody looked
     for n in range(600):
         audio_s = clock.time_s("audio", ticks("audio", n * fast, 1), n + 0.0)
         video_s = clock.time_s("video", ticks("video", n, 1), n + 0.0)
