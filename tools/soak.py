@@ -63,33 +63,39 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-async def soak(streams: int, minutes: float, slow: int) -> None:
+async def soak(streams: int, minutes: float, slow: int) -> list[float]:
+    """Resident megabytes, every SAMPLE_S. Raises RuntimeError when a stream ends before its time."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=publishers, args=(theirs, Recording.of(SIZE), streams))
+    process = multiprocessing.get_context("spawn").Process(target=publishers, args=(theirs, Recording.of(SIZE), streams), daemon=True)
     process.start()
     readers: list[Reader] = []
-    for number in range(streams):
-        source = WebRtcSource()
-        ours.send(await source.answer(await asyncio.to_thread(ours.recv)))
-        readers.append(Reader(source, slow=number < slow))
+    try:
+        for number in range(streams):
+            source = WebRtcSource()
+            ours.send(await source.answer(await asyncio.to_thread(ours.recv)))
+            readers.append(Reader(source, slow=number < slow))
+        return await sampled(readers, round(minutes * 60 / SAMPLE_S))
+    finally:
+        for reader in readers:
+            await reader.source.close()
+            await asyncio.gather(reader.tasks[0], return_exceptions=True)
+            reader.tasks[1].cancel()
+        process.terminate()
+        await asyncio.to_thread(process.join)
+
+
+async def sampled(readers: list[Reader], samples: int) -> list[float]:
     memory_mb: list[float] = []
-    for sample in range(round(minutes * 60 / SAMPLE_S)):
+    for sample in range(samples):
         await asyncio.sleep(SAMPLE_S)
         memory_mb.append(resident_mb())
         seen, dropped = sum(reader.pictures for reader in readers), sum(reader.channel.dropped for reader in readers)
         print(f"{(sample + 1) * SAMPLE_S:5.0f} s  {memory_mb[-1]:7.1f} MB  {seen} pictures, {dropped} dropped", flush=True)
         for number, reader in enumerate(readers):
             if reader.tasks[0].done():
-                raise SystemExit(f"stream {number} ended early: {reader.tasks[0].exception() or 'as if its publisher had said goodbye'}")
-    ours.send("stop")
-    for reader in readers:
-        await reader.source.close()
-        await reader.tasks[0]
-        reader.tasks[1].cancel()
-    await asyncio.to_thread(process.join)
-    print(
-        f"slope {slope_mb_per_h(memory_mb):+.1f} MB/h over {len(memory_mb) * SAMPLE_S / 60:.1f} minutes, {streams} streams, {slow} slowed"
-    )
+                why = reader.tasks[0].exception() or "as if its publisher had said goodbye"
+                raise RuntimeError(f"stream {number} ended early: {why}")
+    return memory_mb
 
 
 def slope_mb_per_h(memory_mb: list[float]) -> float:
@@ -103,7 +109,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--slow", type=int, default=1)
     chosen = parser.parse_args()
-    asyncio.run(soak(chosen.streams, chosen.minutes, chosen.slow))
+    try:
+        memory_mb = asyncio.run(soak(chosen.streams, chosen.minutes, chosen.slow))
+    except RuntimeError as error:
+        raise SystemExit(str(error)) from None
+    slope = f"{slope_mb_per_h(memory_mb):+.1f} MB/h over {len(memory_mb) * SAMPLE_S / 60:.1f} minutes"
+    print(f"slope {slope}, {chosen.streams} streams, {chosen.slow} slowed")
 
 
 if __name__ == "__main__":

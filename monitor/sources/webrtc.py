@@ -36,6 +36,7 @@ from monitor.sources.sdpfrag import Fragment
 NTP_UNITS_PER_S = 1 << 32
 KEYFRAME_PATIENCE_S = 1.0
 CHECK_S = 0.5
+CLOSE_PATIENCE_S = 3.0
 INGEST = Ingest()
 
 
@@ -177,7 +178,9 @@ class WebRtcSource:
             watched.reception.close()
         if self._ice is not None:
             await self._ice.close()
-        await asyncio.shield(self._peer.close())  # cancelled in the middle, aiortc would trip over its own goodbye
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_PATIENCE_S):
+                await asyncio.shield(self._peer.close())  # cancelled in the middle, aiortc would trip over its own goodbye
 
     def _choose_tracks(self, kinds: set[str]) -> None:
         for transceiver in self._peer.getTransceivers():
