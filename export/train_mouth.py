@@ -24,7 +24,7 @@ from export.to_onnx import MODELS, Port, export_model
 from monitor.inference.session import Model
 
 RIDGE = 0.05
-WEAR = 0.3
+WEAR = 1.0
 MADE_WITH = "python -m export.train_mouth; closed form, five minutes on one CPU thread, nearly all of it to cut the mouths"
 ABOUT = {
     "version": "0.1.0",
