@@ -27,6 +27,7 @@ PUBLIC_V6 = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
 ELSEWHERE = tuple(map(ip_network, ("2002::/16", "2001::/32", "192.88.99.0/24")))  # 6to4 and Teredo lead to an IPv4 address written inside
 _KINDS = ("unspecified", "loopback", "link_local", "multicast", "reserved", "private")
+_CANDIDATE = re.compile(r"a=candidate:\S+ \d+ \w+ \d+ (\S+) .*")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 
 
@@ -75,6 +76,24 @@ def why_not(address: Address, name: str, allowed: Sequence[str]) -> str | None:
     kind = _kind(inner)
     at_site = any(inner in ip_network(network) for network in SITE)
     return None if kind is None or (at_site and name and name in map(str.lower, allowed)) else kind
+
+
+def reachable(sdp: str, host: str, allowed: Sequence[str], name: str) -> str:
+    """An SDP of `host`'s without candidates that lead where URLs may not. Raises SourceError when none is left of some."""
+    lines = sdp.splitlines()
+    kept = [line for line in lines if not line.startswith("a=candidate:") or _may_lead_there(line, host, allowed)]
+    if len(kept) < len(lines) and not any(line.startswith("a=candidate:") for line in kept):
+        places = dict.fromkeys(match[1] for match in map(_CANDIDATE.fullmatch, lines) if match)
+        raise SourceError(f"{name}: its media come only from {' '.join(places)}, which ingest.allow_hosts does not open")
+    return "\r\n".join(kept) + "\r\n"
+
+
+def _may_lead_there(candidate: str, host: str, allowed: Sequence[str]) -> bool:
+    match = _CANDIDATE.fullmatch(candidate)
+    try:
+        return match is not None and why_not(ip_address(match[1]), host, allowed) is None
+    except ValueError:
+        return False  # a name (mDNS) would be looked up by somebody else
 
 
 def _taken_apart(url: str, schemes: Collection[str]) -> tuple[SplitResult, str, int]:

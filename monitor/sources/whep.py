@@ -4,22 +4,19 @@ After draft-ietf-wish-whep: the client offers, the server answers 201 with the s
 """
 
 import asyncio
-import re
 from contextlib import suppress
-from ipaddress import ip_address
 from urllib.parse import urljoin
 
 from monitor.channel import Channel
 from monitor.config import Ingest, Stream
 from monitor.errors import SourceError
 from monitor.media import MediaItem
-from monitor.sources.address import why_not
+from monitor.sources.address import reachable
 from monitor.sources.opening import safe_name
 from monitor.sources.pinned_http import Answer, Client, connected
 from monitor.sources.webrtc import WebRtcSource
 
 GOODBYE_S = 2.0
-_CANDIDATE = re.compile(r"a=candidate:\S+ \d+ \w+ \d+ (\S+) .*")
 _STATUS = {
     401: ("refuses the token; check token_file", False),
     403: ("refuses the token; check token_file", False),
@@ -72,21 +69,7 @@ class WhepSource:
         if answer.status != 201:
             why, retryable = _STATUS.get(answer.status, (f"answers {answer.status}", answer.status >= 500 or answer.status in (409, 429)))
             raise SourceError(f"{self.name}: the server {why}", retryable=retryable)
-        lines = answer.text.splitlines()
-        kept = [line for line in lines if self._may_lead_there(line, host)]
-        if len(kept) < len(lines) and not any(line.startswith("a=candidate:") for line in kept):
-            places = dict.fromkeys(match[1] for match in map(_CANDIDATE.fullmatch, lines) if match)
-            raise SourceError(f"{self.name}: its media come only from {' '.join(places)}, which ingest.allow_hosts does not open")
-        return "\r\n".join(kept) + "\r\n"
-
-    def _may_lead_there(self, line: str, host: str) -> bool:
-        match = _CANDIDATE.fullmatch(line)
-        if match is None:
-            return not line.startswith("a=candidate:")
-        try:
-            return why_not(ip_address(match[1]), host, self._ingest.allow_hosts) is None
-        except ValueError:
-            return False  # a name (mDNS) would be looked up by somebody else
+        return reachable(answer.text, host, self._ingest.allow_hosts, self.name)
 
     async def _say_goodbye(self, client: Client, session: str) -> None:
         with suppress(SourceError, TimeoutError):

@@ -14,6 +14,7 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from tests.media.publisher import publishing
 
 ROOM, SECRET = 1234, "adminpwd"
+LOCKED_ROOM, PIN = 77, "31337"
 LIBRARIES = next(Path("/usr/lib").glob("*/janus"), Path("/usr/lib/janus"))
 
 
@@ -30,7 +31,7 @@ def _config(folder: Path, port: int) -> None:
         f'general: {{ json = "compact" base_path = "/janus" http = true port = {port} ip = "127.0.0.1" https = false }}\n'
     )
     room = f'description = "call" secret = "{SECRET}" publishers = 6 audiocodec = "opus" videocodec = "vp8,h264"'
-    (folder / "janus.plugin.videoroom.jcfg").write_text(f"room-{ROOM}: {{ {room} }}\n")
+    (folder / "janus.plugin.videoroom.jcfg").write_text(f'room-{ROOM}: {{ {room} }}\nroom-{LOCKED_ROOM}: {{ {room} pin = "{PIN}" }}\n')
 
 
 @contextlib.asynccontextmanager
@@ -65,11 +66,13 @@ class Participant:
         self._session = session
         self._address = address
         self.peer: RTCPeerConnection | None = None
+        self._room: dict[str, Any] = {}
 
-    async def publish(self, display: str, *tracks: MediaStreamTrack, codec: str = "VP8") -> None:
+    async def publish(self, display: str, *tracks: MediaStreamTrack, codec: str = "VP8", room: int = ROOM) -> None:
+        self._room = {"room": room, "pin": PIN}
         for request in ({"janus": "create"}, {"janus": "attach", "plugin": "janus.plugin.videoroom"}):
             self._address += f"/{(await self._post(request))['data']['id']}"
-        await self._message({"request": "join", "ptype": "publisher", "room": ROOM, "display": display})
+        await self._message({"request": "join", "ptype": "publisher", **self._room, "display": display})
         self.peer = publishing(*tracks, codec=codec)
         await self.peer.setLocalDescription(await self.peer.createOffer())
         jsep = {"type": "offer", "sdp": self.peer.localDescription.sdp}
@@ -79,9 +82,12 @@ class Participant:
             while not await self._publishes(display):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
+    async def participants(self) -> list[Any]:
+        found = await self._post({"janus": "message", "body": {"request": "listparticipants", **self._room}})
+        return sorted(found["plugindata"]["data"]["participants"], key=lambda one: one["display"])
+
     async def _publishes(self, display: str) -> bool:
-        found = await self._post({"janus": "message", "body": {"request": "listparticipants", "room": ROOM}})
-        return any(one["display"] == display and one["publisher"] for one in found["plugindata"]["data"]["participants"])
+        return any(one["display"] == display and one["publisher"] for one in await self.participants())
 
     async def leave(self) -> None:
         if self.peer is not None:
@@ -89,7 +95,7 @@ class Participant:
             await self.peer.close()
 
     async def forwarders(self) -> list[Any]:
-        found = await self._post({"janus": "message", "body": {"request": "listforwarders", "room": ROOM, "secret": SECRET}})
+        found = await self._post({"janus": "message", "body": {"request": "listforwarders", **self._room, "secret": SECRET}})
         return [one for of in found["plugindata"]["data"]["publishers"] for one in of["forwarders"]]
 
     async def _message(self, body: dict[str, Any], jsep: dict[str, str] | None = None) -> dict[str, Any]:
