@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import aioice.ice
 import numpy as np
 from aiortc import RTCSessionDescription
 
@@ -27,7 +28,12 @@ SLOW_S = 0.25
 SIZE = (640, 360)
 
 
+UNHURRIED = 10_000  # unanswered questions until a publisher of aioice's gives up; browsers wait half a minute, aioice six times 0.5 s
+
+
 def publishers(pipe: "Connection[Any, Any]", recording: Recording, streams: int) -> None:
+    aioice.ice.CONSENT_FAILURES = UNHURRIED
+
     async def publish() -> None:
         peers = []
         for _ in range(streams):

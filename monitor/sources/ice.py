@@ -1,21 +1,48 @@
 """The way to a peer after the offer: candidates that come later, and a new way when the old one broke (ICE restart, RFC 8445, RFC 8838).
 
 aiortc takes later candidates but knows no restart. For one, a second aioice connection is made beside the first and put into its place
-once it works; DTLS and everything above go on. Its private names are touched in `_switch` only.
+once it works; DTLS and everything above go on. aioice takes a peer for gone whose six answers in a row took longer than half a second
+each, which on a busy machine they do: `ask_patiently`. Their private names are touched in these two only.
 """
 
 import asyncio
+import random
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from aioice import Candidate, Connection
+from aioice.stun import TransactionError
 from aiortc import RTCIceServer, RTCPeerConnection
 from aiortc.rtcicetransport import connection_kwargs
 
 from monitor.config import IceServer
 from monitor.errors import SourceError
 from monitor.sources.sdpfrag import MOST_CANDIDATES, Fragment
+
+CONSENT_EVERY_S = 5.0  # this, and the next, as RFC 7675 has it
+CONSENT_S = 30.0
+CONSENT_REPEATS = 3  # of a question, after 0.5, 1 and 2 s; 4 s later its answer no longer counts
+
+
+def ask_patiently(connection: Any) -> None:
+    """From now on this aioice connection is closed, and its transport fails, when no answer at all came for CONSENT_S."""
+
+    async def query_consent() -> None:
+        loop = asyncio.get_running_loop()
+        answered_s = loop.time()
+        while loop.time() < answered_s + CONSENT_S:
+            await asyncio.sleep(CONSENT_EVERY_S * random.uniform(0.8, 1.2))
+            for pair in list(connection._nominated.values()):
+                question = connection.build_request(pair, nominate=False)
+                key = connection.remote_password.encode()
+                with suppress(TransactionError):
+                    await pair.protocol.request(question, pair.remote_addr, integrity_key=key, retransmissions=CONSENT_REPEATS)
+                    answered_s = loop.time()
+        connection._query_consent_task = None  # this one; `close` would wait for it
+        await connection.close()
+
+    connection.query_consent = query_consent
 
 
 def rtc_servers(servers: Sequence[IceServer]) -> list[RTCIceServer]:
@@ -43,6 +70,7 @@ class Ice:
     async def restart(self, fragment: Fragment) -> Fragment:
         """Our side of the new ICE session. Media goes on over the old way until the new one works, and stays there if it never does."""
         connection = Connection(self._newest.ice_controlling, **connection_kwargs(self._servers))
+        ask_patiently(connection)
         connection.remote_username, connection.remote_password = fragment.ufrag, fragment.password
         await connection.gather_candidates()
         self._told = 0

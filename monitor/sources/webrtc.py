@@ -26,7 +26,7 @@ from monitor.config import IceServer, Ingest
 from monitor.errors import SourceError
 from monitor.media import Lost, MediaInfo, MediaItem, SyncSource
 from monitor.sources.decoding import NEVER_S, Decoding, Frame, Kind
-from monitor.sources.ice import Ice, rtc_servers
+from monitor.sources.ice import Ice, ask_patiently, rtc_servers
 from monitor.sources.jitter import Encoded
 from monitor.sources.limits import Rates
 from monitor.sources.reading import deliver_live
@@ -196,6 +196,7 @@ class WebRtcSource:
             self._listen_to_reports(watched)
             transport = watched.receiver.transport.transport
             transport.on("statechange", partial(self._on_ice_state, transport))
+            ask_patiently(transport._connection)
 
     def _listen_to_reports(self, watched: _Watched) -> None:
         receiver: Any = watched.receiver

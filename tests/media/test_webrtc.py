@@ -6,13 +6,13 @@ import re
 import threading
 from itertools import pairwise
 
-import aioice.ice
 import numpy as np
 import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection
 
 from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, VideoFrame
+from monitor.sources import ice
 from monitor.sources.webrtc import WebRtcSource
 from tests.media.publisher import Camera, Listener, Lossy, Microphone, publish
 from tests.synth import picture_events_s, sound_events_s
@@ -118,19 +118,37 @@ async def test_close_in_the_middle_ends_quietly():
 
 
 async def test_a_peer_that_no_longer_answers_is_lost_not_gone(monkeypatch):
-    """aioice asks from time to time whether the peer is still there (RFC 7675); aiortc then closes everything without an error."""
-    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.2)
-    monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 2)
+    """It is asked from time to time (RFC 7675); aiortc then closes everything without an error."""
+    monkeypatch.setattr(ice, "CONSENT_EVERY_S", 0.2)
+    monkeypatch.setattr(ice, "CONSENT_REPEATS", 0)
+    monkeypatch.setattr(ice, "CONSENT_S", 1.0)
     peer, source = await publish(Microphone(asyncio.get_running_loop().time()))
     listener = Listener(source)
     await listener.until(lambda: len(listener.of(AudioChunk)) >= 3)
     connection = peer.getTransceivers()[0].sender.transport.transport._connection
     for protocol in connection._protocols:
-        protocol.send_stun = lambda message, address: None
+        protocol.send_stun = lambda message, address: None  # it answers no more
     with pytest.raises(SourceError, match="the connection to the publisher was lost") as caught:
         await listener.end()
     assert caught.value.retryable
     await peer.close()
+
+
+async def test_a_peer_that_answers_late_is_kept(monkeypatch):
+    monkeypatch.setattr(ice, "CONSENT_EVERY_S", 0.1)
+    monkeypatch.setattr(ice, "CONSENT_S", 2.5)
+    peer, source = await publish(Microphone(asyncio.get_running_loop().time()))
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(AudioChunk)) >= 3)
+    connection = peer.getTransceivers()[0].sender.transport.transport._connection
+    loop = asyncio.get_running_loop()
+    for protocol in connection._protocols:
+        answer_at_once = protocol.send_stun
+        protocol.send_stun = lambda *told, answer=answer_at_once: loop.call_later(0.8, answer, *told)
+    await asyncio.sleep(4)
+    assert not listener.running.done()
+    await peer.close()
+    await listener.end()
 
 
 async def test_cancelling_closes_the_connection():
