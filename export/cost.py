@@ -1,8 +1,9 @@
-"""CPU milliseconds that each stage spends on one second of a call, on one thread.
+"""CPU milliseconds that each stage spends on one second of a call, on one thread, against the goal of 20 for everything but decoding.
 
-    python -m export.cost FILE… [--models exported_models]
+    python -m export.cost FILE… [--models exported_models] [--rounds 3]
 
-The stages run one after the other on whole files, so that nothing overlaps; what a network or a page would add is not in it.
+The stages run one after the other on whole files, so that nothing overlaps; what a network or a page would add is not in it. Of several
+rounds each stage's least counts: a busy machine only ever adds. Short clips cost more than a call, since each has a first and a last look.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from monitor.pipeline import FILE_PATIENCE_S
 from monitor.speech.vad import speech_marks
 from monitor.windows import Windows
 
+GOAL_MS = 20.0
 STAGES = ("decode", "face_detector", "crops and tracks", "windows and speech", *JUDGES, "inputs of models", "evidence")
 
 
@@ -61,18 +63,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--models", type=Path, default=Path("exported_models"))
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     engine = Engine.load(options.models)
     asyncio.run(engine.warm_up())
     models = {name: Model(options.models / f"{name}.onnx") for name in ("face_detector", *JUDGES)}
-    costs, media_s = Costs(), 0.0
+    spent_ms, media_s = dict.fromkeys(STAGES, 0.0), 0.0
     for path in options.files:
-        media_s += asyncio.run(spend(path, models, engine, costs))
+        rounds = []
+        for _ in range(options.rounds):
+            costs = Costs()
+            length_s = asyncio.run(spend(path, models, engine, costs))
+            rounds.append(costs.spent_s)
+        media_s += length_s
+        for name in STAGES:
+            spent_ms[name] += 1000 * min(spent_s[name] for spent_s in rounds)
     print(f"{len(options.files)} files, {media_s:.1f} s; CPU milliseconds for a second of it, one thread")
-    for name in STAGES:
-        print(f"{name:20} {1000 * costs.spent_s[name] / media_s:6.2f}")
-    print(f"{'together':20} {1000 * sum(costs.spent_s.values()) / media_s:6.2f}")
-    print(f"{'without decoding':20} {1000 * (sum(costs.spent_s.values()) - costs.spent_s['decode']) / media_s:6.2f}")
+    rows = {name: spent / media_s for name, spent in spent_ms.items()}
+    without_decoding = sum(rows.values()) - rows["decode"]
+    for name, ms in [*rows.items(), ("without decoding", without_decoding)]:
+        print(f"{name:20} {ms:6.2f}")
+    print(f"goal {GOAL_MS:.0f}: {'met' if without_decoding <= GOAL_MS else f'missed by {without_decoding - GOAL_MS:.1f}'}")
 
 
 async def spend(path: Path, models: dict[str, Model], engine: Engine, costs: Costs) -> float:

@@ -1,7 +1,8 @@
-"""Speech features: the only copy, used in calls and in training alike. Pure numpy; loudness is removed by a fixed RMS."""
+"""Speech features: the only copy, used in calls and in training alike. Loudness is removed by a fixed RMS."""
 
 from functools import lru_cache
 
+import cv2  # its Fourier transform of many short rows takes a tenth of numpy's time
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,10 +29,16 @@ def fixed_rms(samples: Floats, speech: NDArray[np.bool_] | None = None) -> Float
 def spectrogram(samples: Floats) -> Floats:
     """Power spectrogram, float32 [frames, 257]: 25 ms Hann windows every 10 ms, frames = len(samples) // 160 (edges padded with zeros)."""
     frames = len(samples) // HOP
+    if not frames:
+        return np.zeros((0, FFT // 2 + 1), np.float32)
     padded = np.pad(samples, (120, 400)).astype(np.float32)
-    cuts = np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP][:frames]
-    spectrum = np.fft.rfft(cuts * _hann(), FFT)
-    return (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+    cuts = np.zeros((frames, FFT), np.float32)
+    np.multiply(np.lib.stride_tricks.sliding_window_view(padded, 400)[::HOP][:frames], _hann(), out=cuts[:, :400])
+    squares = np.square(cv2.dft(cuts, flags=cv2.DFT_ROWS), dtype=np.float32)  # a row: real 0, real 1, imaginary 1, …, real 256
+    power = np.empty((frames, FFT // 2 + 1), np.float32)
+    power[:, [0, -1]] = squares[:, [0, -1]]
+    np.add(squares[:, 1:-1:2], squares[:, 2:-1:2], out=power[:, 1:-1])
+    return power
 
 
 def log_spectrum(samples: Floats) -> Floats:
