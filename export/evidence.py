@@ -19,7 +19,7 @@ from monitor.channel import Channel
 from monitor.errors import MonitorError
 from monitor.faces.detect import FaceDetector
 from monitor.inference.batching import Batcher
-from monitor.inference.detectors import Detectors, LipsAndVoice, WindowEvidence
+from monitor.inference.detectors import Detectors, LipsAndVoice, WindowEvidence, speaker_of
 from monitor.inference.engine import JUDGES
 from monitor.inference.inputs import looked_at
 from monitor.inference.session import Model
@@ -28,6 +28,8 @@ from monitor.pipeline import watch
 from monitor.sources import Source
 from monitor.sources.container import ContainerSource
 
+CUT_BY = 2
+"""Counts how often what windows hold has changed (faces looked at and cut out, speech marked): those cut before are not used any more."""
 _NEUTRAL = ModalityCalibration(fusions=(Logistic(weights={}, bias=0.0),), threshold=0.5, suspicious=0.5)
 UNCALIBRATED = Calibration(
     audio=_NEUTRAL, video=_NEUTRAL, sync=_NEUTRAL, models_sha256={}, fitted_on="nothing", made_with="export.evidence", numbers={}
@@ -51,7 +53,7 @@ class Cutter:
 
 @dataclass(frozen=True)
 class SeenWindow:
-    """One window's raw evidence, of the voice and of the face that the face net finds most suspicious."""
+    """One window's raw evidence: of the voice, of the face that the face net finds most suspicious, and of the speaker's lips."""
 
     start_s: float
     fresh_from_s: float
@@ -76,7 +78,7 @@ def load_models(folder: Path) -> dict[str, Model]:
 def look_at_all(sources: Sequence[Source], models: dict[str, Model], what: str) -> list[list[SeenWindow]]:
     """What the models say of the windows of each source, in order; no windows for a clip that cannot be read.
 
-    The windows stay in the cache until the detector or the source changes: other models judge them in a tenth of the time.
+    The windows stay in the cache until the detector, the source or `CUT_BY` changes: other models judge them in a tenth of the time.
     """
     detectors = Detectors({name: Batcher(models[name].run).run for name in JUDGES}, None)
     with asyncio.Runner() as runner:
@@ -90,7 +92,7 @@ async def _look_at(source: Source, detector: Model, detectors: Detectors) -> lis
 
 async def windows_of(source: Source, detector: Model) -> list[Window]:
     """Windows of a whole source with what models look at, cached."""
-    kept = cache_folder("windows") / f"{sha256(f'{detector.info.sha256} {source!r}'.encode()).hexdigest()[:20]}.pickle"
+    kept = cache_folder("windows") / f"{sha256(f'{CUT_BY} {detector.info.sha256} {source!r}'.encode()).hexdigest()[:20]}.pickle"
     if kept.exists():
         known: list[Window] = pickle.loads(kept.read_bytes())  # noqa: S301 - written below, by us
         return known
@@ -131,6 +133,7 @@ class File:
 
 def _seen(window: Window, evidence: WindowEvidence) -> SeenWindow:
     face = max(evidence.faces, key=lambda each: each.features.get("face", -99.0), default=None)
-    heard = face.heard if face is not None and face.mute is None and evidence.voice else None
+    speaker = speaker_of(evidence.faces) if evidence.voice else None
+    heard = None if speaker is None else speaker.heard
     span = window.start_s, window.fresh_from_s, window.end_s
     return SeenWindow(*span, evidence.voice, face.features if face else {}, heard)

@@ -1,5 +1,6 @@
 """Fits how window features become calibrated log-odds, and tells what such a fit is worth on clips it has not seen."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,21 +16,25 @@ from monitor.alerts.stretches import UNIT_S
 
 Floats = NDArray[np.float64]
 FOLDS = 5
-SCORES = {"voice", "av_audio", "face", "lips"}  # model logits: more of one never means less forged
+SCORES = {"voice", "av_audio", "face", "mouth", "lips"}  # model logits: more of one never means less forged
 RIDGE = 1e-3  # on weights of standardised features
 CONDITION_RIDGE = 0.02
 GAIN, SEEN = (0.5, 8.0), (0.1, 1.0)  # bounds
+SMALL_KIND = 10  # clips; a smaller kind does not weigh as much as a large one
 MIN_GAIN = 0.002  # nats per clip on unseen clips that a condition has to bring
 
 
 @dataclass(frozen=True)
 class Looked:
-    """One clip: features and judged seconds of each of its windows. `person`, `generator`: "" when unknown."""
+    """One clip: features and judged seconds of each of its windows. `person`, `generator`: "" when unknown. `kind`: family of its generator,
+    or the collection that a genuine one is from.
+    """
 
     windows: tuple[tuple[dict[str, float], float], ...]
     fake: bool
     person: str
     generator: str
+    kind: str = ""
 
     @property
     def tie(self) -> str:
@@ -85,6 +90,19 @@ class Fit:
         return float(of_all_forgeries(np.array([seen]), self.visible.share)[0])
 
 
+def clip_weights(clips: Sequence[Looked]) -> Floats:
+    """How much each clip counts, 1 on average: the classes alike, and within a class every kind alike, however many clips it has.
+
+    Two pages with a hundred vocoder copies each say less about the forgeries of a call than six families do.
+    """
+    count = Counter((clip.fake, clip.kind) for clip in clips)
+    weight = np.array([1 / max(count[clip.fake, clip.kind], SMALL_KIND) for clip in clips])
+    fake = np.array([clip.fake for clip in clips], np.bool_)
+    for side in (fake, ~fake):
+        weight[side] *= len(clips) / 2 / max(weight[side].sum(), 1e-9)
+    return weight
+
+
 def fit(clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities: Sequence[str], correlation: float) -> Fit:
     """`names`: features of each fusion, the fullest first. Conditions are fitted with the last one, which most windows have."""
     last, conditions = _fit_one(clips, names[-1], qualities, {}, correlation)
@@ -98,16 +116,16 @@ def visible(pairs: Sequence[tuple[Looked, Fit]], correlation: float) -> Visible:
     Held-out generators are of two kinds: those whose traces the models know, far above every genuine clip, and those that look genuine to
     them. One logistic over both would call nothing certain.
     """
-    found = [(np.array(each.window_logits(clip)), clip.fake) for clip, each in pairs if each.window_logits(clip)]
+    found = [(np.array(each.window_logits(clip)), clip) for clip, each in pairs if each.window_logits(clip)]
     units = np.array([windows[:, 1].sum() / UNIT_S for windows, _ in found])
     effective = units / (1 - correlation + correlation * units)
     mean = np.array([np.average(windows[:, 0], weights=windows[:, 1]) for windows, _ in found])
-    fake = np.array([each for _, each in found])
+    weight, fake = clip_weights([clip for _, clip in found]), np.array([clip.fake for _, clip in found])
 
     def loss(parameters: Floats) -> float:
         gain, offset, share = (float(each) for each in parameters)
         logits = of_all_forgeries(effective * (gain * mean + offset), share)
-        return float(np.logaddexp(0, logits[~fake]).mean() + np.logaddexp(0, -logits[fake]).mean())
+        return float((weight * np.logaddexp(0, np.where(fake, -logits, logits))).mean())
 
     starts = (np.array([1.0, 0.0, 0.95]), np.array([3.0, -2.0, 0.4]))
     best = min((minimize(loss, start, bounds=[GAIN, (-9.0, 9.0), SEEN]) for start in starts), key=lambda each: float(each.fun)).x
@@ -142,9 +160,10 @@ def helpful(clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities
 
 
 def log_loss(pairs: Sequence[tuple[Looked, Fit]]) -> float:
-    """Mean surprise in nats per clip, both classes weighing the same."""
-    genuine, forged = split_logits(pairs)
-    return float(np.logaddexp(0, genuine).mean() + np.logaddexp(0, -forged).mean()) / 2
+    """Mean surprise in nats per clip, weighed by `clip_weights`."""
+    found = [(logit, clip) for clip, fitted in pairs if (logit := fitted.clip_logit(clip)) is not None]
+    surprise = np.logaddexp(0, [-logit if clip.fake else logit for logit, clip in found])
+    return float((clip_weights([clip for _, clip in found]) * surprise).mean())
 
 
 def split_logits(pairs: Sequence[tuple[Looked, Fit]]) -> tuple[Floats, Floats]:
@@ -167,11 +186,12 @@ def auc_interval(pairs: Sequence[tuple[Looked, Fit]], draws: int = 300) -> tuple
     return round(float(np.quantile(drawn, 0.025)), 3), round(float(np.quantile(drawn, 0.975)), 3)
 
 
-def calibration_error(genuine: Floats, forged: Floats, bins: int = 10) -> float:
-    """Expected calibration error of log-odds, both classes weighing the same (Naeini et al. 2015, equal-width bins)."""
-    p = 1 / (1 + np.exp(-np.concatenate([genuine, forged])))
-    y = np.concatenate([np.zeros(len(genuine)), np.ones(len(forged))])
-    w = np.concatenate([np.full(len(genuine), 0.5 / len(genuine)), np.full(len(forged), 0.5 / len(forged))])
+def calibration_error(pairs: Sequence[tuple[Looked, Fit]], bins: int = 10) -> float:
+    """Expected calibration error of clips (Naeini et al. 2015, equal-width bins), weighed by `clip_weights`."""
+    found = [(logit, clip) for clip, fitted in pairs if (logit := fitted.clip_logit(clip)) is not None]
+    p = 1 / (1 + np.exp(-np.array([logit for logit, _ in found])))
+    y = np.array([clip.fake for _, clip in found], np.float64)
+    w = clip_weights([clip for _, clip in found]) / len(found)
     index = np.minimum((p * bins).astype(int), bins - 1)
     return float(sum(abs((w[index == b] * (p[index == b] - y[index == b])).sum()) for b in range(bins)))
 
@@ -191,7 +211,7 @@ def _fit_one(
     m = np.bincount(owner, span, len(clips))
     seen = m > 0
     y = np.array([clip.fake for clip in clips], np.float64)[seen]
-    weight = np.where(y == 1, 0.5 / max(y.mean(), 1e-6), 0.5 / max(1 - y.mean(), 1e-6))
+    weight = clip_weights([clip for clip, judged in zip(clips, seen, strict=True) if judged])
     centre, spread = x.mean(0), x.std(0) + 1e-6
     conditions = {name: _condition([features.get(name) for features, _, _ in rows]) for name in qualities} if qualities else given
     places = np.array([[each.place(features.get(name, each.centre)) for name, each in conditions.items()] for features, _, _ in rows])

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from monitor.alerts.calibration import ModalityCalibration
-from monitor.alerts.evidence import Curve, Evidence
+from monitor.alerts.evidence import Evidence
 from monitor.alerts.policy import Policy
 from monitor.alerts.stretches import UNIT_S
+from monitor.inference.detectors import LipsAndVoice
 from monitor.media import Score, Verdict
 
 CALL_S = 600.0
@@ -72,9 +73,9 @@ def genuine_calls(genuine: Cast, policy: Policy, hours: float, seed: int = 3) ->
 
 
 def genuine_lips(
-    people: Sequence[Sequence[Curve]], policy: Policy, sync: ModalityCalibration, hours: float, seed: int = 3
+    people: Sequence[Sequence[LipsAndVoice]], policy: Policy, sync: ModalityCalibration, hours: float, seed: int = 3
 ) -> list[list[Verdict]]:
-    """The same for sync: each call goes through the similarity curves of one person as they were recorded, again and again."""
+    """The same for sync: each call goes through the windows of one person as they were recorded, again and again."""
     rng = np.random.default_rng(seed)
     calls = []
     for _ in range(round(hours * 3600 / CALL_S)):
@@ -124,11 +125,11 @@ def told(policy: Policy, logits: Iterable[float], spans_s: Iterable[float] = rep
     return verdicts
 
 
-def told_of_lips(policy: Policy, sync: ModalityCalibration, curves: Iterable[Curve]) -> list[Verdict]:
+def told_of_lips(policy: Policy, sync: ModalityCalibration, heard: Iterable[LipsAndVoice]) -> list[Verdict]:
     evidence = Evidence(policy, sync)
     return [
-        evidence.add(Score("sync", None, LIPS_S * index, LIPS_S * (index + 1), None, sync_curve=curve))
-        for index, curve in enumerate(curves)
+        evidence.add(Score("sync", 0, LIPS_S * index, LIPS_S * (index + 1), None, sync_curve=each.curve, sync_s=each.compared_s))
+        for index, each in enumerate(heard)
     ]
 
 

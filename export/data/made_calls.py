@@ -1,9 +1,9 @@
-"""Forged calls whose truth is known to the picture: python -m export.data.made_calls [--count 24] [--seed 1] [--pool DIR] [--out DIR].
+"""Forged calls whose truth is known to the picture: python -m export.data.made_calls [--count 72] [--seed 1] [--pool DIR] [--out DIR].
 
 Genuine talk of people whom no net was trained on, clips of one person joined to 12–20 s, of which some seconds are forged in one of the
 ways of KINDS; one call in six stays genuine. Each call is three files in the cache (folder `made_calls`): `call_0007.mp4`, `.json` (the
 fields of `MadeCall`), and where the face was changed `.masks.npz`: `masks` uint8 [n, h/4, w/4], 0..255, of the n pictures from
-`first_frame` on; all other pictures are as they were.
+`first_frame` on; all other pictures are as they were. A call that is there already is not made again.
 """
 
 import argparse
@@ -124,7 +124,7 @@ def plan(speakers: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--count", type=int, default=72)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--out", type=Path, help="default: the folder made_calls of the cache")
@@ -134,6 +134,8 @@ def main() -> None:
     out: Path = options.out or cache_folder("made_calls")
     out.mkdir(parents=True, exist_ok=True)
     for number, (kind, speaker, seed) in enumerate(plan(list(held.clips), options.count, options.seed)):
+        if (out / f"call_{number:04d}.json").exists():
+            continue
         write(out, f"call_{number:04d}", make(held, kind, speaker, seed), speaker, seed)
         print(f"call_{number:04d}: {kind}", flush=True)
 

@@ -45,7 +45,7 @@ class ModalityCalibration(BaseModel):
     `conditions`: by quality. `seen_from`: the poorest quality of each kind that calibration saw; poorer windows are not judged.
     `gain`, `offset`: what makes it the log-odds of 1.2 s of a forgery that the models can see at all, against genuine. `seen_share`: of
     forgeries, how many they can see. `correlation`, `spread`: of these log-odds, see `alerts.stretches`.
-    `threshold`: p_fake from which it is called fake; `suspicious`: from which it is worth a second look.
+    `threshold`: p_fake from which it is called fake; `suspicious`: from which it is worth a second look. `short_threshold`: see `Policy`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +57,7 @@ class ModalityCalibration(BaseModel):
     seen_share: float = Field(default=1.0, gt=0, le=1)
     threshold: float = Field(gt=0, lt=1)
     suspicious: float = Field(gt=0, lt=1)
+    short_threshold: float | None = Field(default=None, gt=0, lt=1)
     correlation: float = Field(default=0.5, ge=0, lt=1)
     spread: float = Field(default=2.5, gt=0)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 from monitor.alerts.calibration import ModalityCalibration
 from monitor.alerts.policy import Policy
 from monitor.alerts.stretches import MEMORY, Stretches
-from monitor.alerts.sync import CERTAIN, FLOOR, peak
-from monitor.media import Modality, Reason, Score, State, Verdict
+from monitor.alerts.sync import CERTAIN, FIT_FLOOR, LAGS, fit, peak
+from monitor.media import Modality, Moment, Reason, Score, State, Verdict
 
 SLIGHT = 1e-2  # a beginning less likely than this has no say in sync
+MOMENTS = 200  # half a minute of voice, more of face crops
 Curve = NDArray[np.float32]
 
 
@@ -21,7 +23,8 @@ class Evidence:
     `mature_s` to be called fake (see Policy).
 
     For sync, the similarity curves of a stretch are averaged and their mean is judged: one peak that stands out of a long mean is far more
-    certain than many that do so by chance. How well each window agrees with the mean so far tells where a stretch begins.
+    certain than many that do so by chance. How well each window agrees with the mean so far tells where a stretch begins. One Evidence
+    is about the lips of one face, so no mean mixes people.
     """
 
     def __init__(self, policy: Policy, sync: ModalityCalibration | None = None) -> None:
@@ -32,6 +35,9 @@ class Evidence:
         self.judged_until_s = -math.inf
         self._judged_s = 0.0
         self._offset_s: float | None = None
+        self._lag = LAGS // 2  # where lips and voice met when last they did
+        self._moments: deque[Moment] = deque(maxlen=MOMENTS)
+        self._local: deque[tuple[float, Curve]] = deque(maxlen=MOMENTS)
         self._reason: Reason | None = None
         self._last: tuple[Modality, int | None, float] | None = None
 
@@ -45,8 +51,19 @@ class Evidence:
             self._learn(score)
         else:
             self._reason = score.reason
-        self._last = score.modality, score.track_id, score.end_s
+        track_id = self._last[1] if self._last is not None and score.track_id is None else score.track_id
+        self._last = score.modality, track_id, score.end_s
         return self._verdict(last)
+
+    @property
+    def moments(self) -> Iterable[Moment]:
+        """What was said of single instants lately, higher for forged ones; for sync in correlations, at the lag of the lips and voice that
+        fitted.
+        """
+        if self._sync is None:
+            return self._moments
+        beside = slice(max(self._lag - 1, 0), self._lag + 2)
+        return [Moment(time_s, -float(curve[beside].mean())) for time_s, curve in self._local if not np.isnan(curve[beside]).any()]
 
     def conclude(self, now_s: float) -> Verdict | None:
         """The verdict when no more will come; None when there is no fresh evidence."""
@@ -62,8 +79,10 @@ class Evidence:
     def _learn(self, score: Score) -> None:
         start_s = max(score.start_s, self.judged_until_s)  # a window of lips may reach back into what was judged
         span_s = max(score.end_s - start_s, 1e-3)
+        self._moments.extend(score.moments)
         if score.sync_curve is not None and self._sync is not None:
-            self._learn_sync(self._sync, score.sync_curve, start_s, span_s)
+            self._local.extend(each for each in score.sync_local if each[0] >= start_s)
+            self._learn_sync(self._sync, score, start_s, span_s)
         elif score.logit is not None:
             self._stretches.add(score.logit, start_s, span_s)
             self._log_odds = of_all_forgeries(self._stretches.log_odds_by_start, self._policy.seen_share)
@@ -71,22 +90,25 @@ class Evidence:
         self._judged_s += span_s
         self.judged_until_s = score.end_s
 
-    def _learn_sync(self, sync: ModalityCalibration, curve: Curve, start_s: float, span_s: float) -> None:
+    def _learn_sync(self, sync: ModalityCalibration, score: Score, start_s: float, span_s: float) -> None:
+        curve, compared_s = score.sync_curve, score.sync_s or span_s
+        assert curve is not None
         agreement: float | None = None  # the first curve of all has nothing to agree with
         if self._curves:
             before = _means_since(self._curves)[int(self._stretches.shares.argmax())]
             agreement = sync.logit({"agreement": agreement_with(before, curve)})
-        alone = sync.logit({"confidence": peak(curve)[1], "log_s": math.log(span_s)})
+        alone = sync.logit(fitting(curve, compared_s))
         self._stretches.add((alone if agreement is None else agreement) or 0.0, start_s, span_s)
-        self._curves.append((curve, span_s))
+        self._curves.append((curve, compared_s))
         means = _means_since(self._curves)
         shares, since_s = self._stretches.shares, np.cumsum([span for _, span in reversed(self._curves)])[::-1]
         self._log_odds = np.zeros(len(means))
         for index in np.flatnonzero(shares >= SLIGHT):
-            confidence = peak(means[index])[1]
-            self._log_odds[index] = sync.logit({"confidence": confidence, "log_s": math.log(since_s[index])}) or 0.0
-        offset_s, confidence = peak(means[int(shares.argmax())])
-        self._offset_s = offset_s if confidence >= CERTAIN else None
+            self._log_odds[index] = sync.logit(fitting(means[index], float(since_s[index]))) or 0.0
+        offset_s, certainty = peak(means[int(shares.argmax())])
+        self._offset_s = offset_s if certainty >= CERTAIN else None
+        if self._offset_s is not None:
+            self._lag = int(np.nanargmax(means[int(shares.argmax())]))
 
     def _verdict(self, last: bool) -> Verdict:
         assert self._last is not None
@@ -94,8 +116,11 @@ class Evidence:
         p_fake, since_s, stretch_s = self._present()
         enough = p_fake is not None and self._policy.is_enough(self._seen_s)
         state: State = "insufficient"
+        threshold = self._policy.threshold
         if p_fake is not None and enough:
-            calls = p_fake >= self._policy.threshold and self._policy.is_mature(stretch_s, last=last)
+            called_from = self._policy.called_from(stretch_s, self._judged_s, last=last)
+            threshold = called_from or threshold
+            calls = called_from is not None and p_fake >= called_from
             state = "fake" if calls else "suspicious" if p_fake >= self._policy.suspicious else "genuine"
         return Verdict(
             modality=modality,
@@ -105,7 +130,7 @@ class Evidence:
             reason=None if enough else self._reason or "too_short",
             p_fake=p_fake,
             coverage=min(1.0, self._judged_s / max(end_s - (self._first_s or 0.0), 1e-6)),
-            threshold=self._policy.threshold,
+            threshold=threshold,
             offset_ms=None if self._offset_s is None else round(self._offset_s * 1000, 1),
             evidence_s=stretch_s,
             since_s=since_s,
@@ -127,12 +152,18 @@ def of_all_forgeries(log_odds: NDArray[np.float64], seen_share: float) -> NDArra
     return odds
 
 
+def fitting(mean: Curve, compared_s: float) -> dict[str, float]:
+    """What a mean curve over so many seconds of lips and speech is judged by: the longer, the more its fit tells."""
+    how_well, log_s = fit(mean), math.log(max(compared_s, 0.1))
+    return {"fit": how_well, "log_s": log_s, "fit_log_s": how_well * log_s}
+
+
 def agreement_with(mean: Curve, curve: Curve) -> float:
     """How far `curve` stands out where `mean` has its peak, in its own strays; 0 when it says nothing there."""
     if np.isnan(mean).all():
         return 0.0
     value = float(curve[int(np.nanargmax(mean))])
-    return 0.0 if math.isnan(value) else value / math.hypot(float(np.nanstd(curve)), FLOOR)
+    return 0.0 if math.isnan(value) else value / math.hypot(float(np.nanstd(curve)), FIT_FLOOR)
 
 
 def _means_since(curves: deque[tuple[Curve, float]]) -> NDArray[np.float32]:

@@ -1,14 +1,13 @@
 """Incidents: when evidence speaks up, goes on and calms down. Pure: Scores in, Verdicts and Alerts out."""
 
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from monitor.alerts.evidence import Evidence
 from monitor.alerts.policy import Policies
-from monitor.alerts.segments import edge, trimmed
-from monitor.media import Alert, Heatmap, Modality, Moment, Score, Segment, Verdict
+from monitor.alerts.segments import LIPS_REACH_S, REACH_S, edge, trimmed
+from monitor.media import Alert, Heatmap, Modality, Score, Segment, Verdict
 
 Kind = Literal["opened", "updated", "closed"]
 Key = tuple[Modality, int | None]
@@ -17,7 +16,6 @@ WORDS: dict[Modality, str] = {
     "video": "The face looks forged",
     "sync": "Voice and lips do not belong together",
 }
-MOMENTS = 200  # half a minute of voice, more of face crops
 SAME_EDGE_S = 2.6
 
 
@@ -33,10 +31,9 @@ class _Open:
 
 @dataclass(slots=True)
 class _Watched:
-    """What is known about one modality of one face or stream. `moments`: those of the last half minute."""
+    """What is known about one modality of one face or stream."""
 
     evidence: Evidence
-    moments: deque[Moment] = field(default_factory=lambda: deque(maxlen=MOMENTS))
     closed_s: float = -1e9
     opened: _Open | None = None
     verdict: Verdict | None = None
@@ -50,6 +47,7 @@ class Incidents:
         self._stream = stream
         self._policies = policies
         self._watched: dict[Key, _Watched] = {}
+        self._speaker: int | None = None  # whose lips were last compared with the voice
         self._count = 0
 
     def add(self, scores: Iterable[Score], *, last: bool = False) -> list[Verdict | Alert]:
@@ -57,12 +55,11 @@ class Incidents:
         events: list[Verdict | Alert] = []
         told: set[Key] = set()
         for score in scores:
-            key = score.modality, score.track_id
+            key = self._key(score)
             watched = self._watched.get(key)
             if watched is None:
                 watched = self._watched[key] = _Watched(self._evidence(score.modality))
             verdict = watched.evidence.add(score, last=last)
-            watched.moments.extend(score.moments)
             if score.heatmap is not None and score.logit is not None and score.logit > 0:
                 watched.heatmap = score.heatmap
             events += self._told(watched, verdict)
@@ -86,6 +83,13 @@ class Incidents:
         """The stream ended: everything open closes."""
         return [self._close(watched, time_s) for watched in self._watched.values() if watched.opened]
 
+    def _key(self, score: Score) -> Key:
+        """While no lips can be compared, that is said of the face that spoke last."""
+        if score.modality == "sync":
+            self._speaker = self._speaker if score.track_id is None else score.track_id
+            return "sync", self._speaker
+        return score.modality, score.track_id
+
     def _evidence(self, modality: Modality) -> Evidence:
         return Evidence(self._policies.of(modality), self._policies.sync_calibration if modality == "sync" else None)
 
@@ -108,7 +112,7 @@ class Incidents:
         if verdict.p_fake is None or verdict.p_fake < policy.suspicious:
             if opened.calm_since_s is None and verdict.since_s is not None:
                 opened.calm_since_s = now_s
-                opened.until_s = min(edge(watched.moments, verdict.since_s, rising=False), now_s)
+                opened.until_s = min(self._edge(watched, verdict.since_s, rising=False), now_s)
         else:
             opened.calm_since_s = None
             if verdict.state != "insufficient":
@@ -126,7 +130,11 @@ class Incidents:
     def _since(self, watched: _Watched, verdict: Verdict) -> float:
         """Where the forged stretch begins, never inside the incident before."""
         coarse_s = verdict.time_s if verdict.since_s is None else verdict.since_s
-        return max(edge(watched.moments, coarse_s, rising=True), watched.closed_s)
+        return max(self._edge(watched, coarse_s, rising=True), watched.closed_s)
+
+    def _edge(self, watched: _Watched, near_s: float, *, rising: bool) -> float:
+        lips = watched.verdict is not None and watched.verdict.modality == "sync"
+        return edge(watched.evidence.moments, near_s, rising=rising, reach_s=LIPS_REACH_S if lips else REACH_S)
 
     def _close(self, watched: _Watched, time_s: float) -> Alert:
         assert watched.opened
@@ -138,7 +146,7 @@ class Incidents:
         verdict = watched.verdict
         assert verdict
         p_fake = verdict.p_fake or 0.0
-        start_s, end_s = trimmed(watched.moments, opened.since_s, opened.until_s)
+        start_s, end_s = trimmed(watched.evidence.moments, opened.since_s, opened.until_s)
         return Alert(
             incident_id=opened.incident_id,
             kind=kind,

@@ -19,7 +19,9 @@ class Policy:
     the sequential test takes for granted (see `alerts.stretches`). `seen_share`: of forgeries, how many the models can see; the others
     look genuine, so genuine looks alone never bring p_fake below (1 − share) / (2 − share).
     `min_evidence_s`: less judged media than this is `too_short`. `mature_s`: a stretch of a running stream may be called fake from this
-    age on, the last stretch of a file from `shortest_s` on. `stale_s`: without new evidence for this long, the verdict is withdrawn.
+    age on, the last stretch of a file from `shortest_s` on. What has not even that much in all when the recording ends is one look and no
+    more: it is called fake from `short_threshold` on, which has a budget of its own (a share of recordings, not incidents an hour).
+    `stale_s`: without new evidence for this long, the verdict is withdrawn.
     `hold_s`: an incident closes when p_fake stayed below `suspicious` this long; `cooldown_s`: after that, no new one opens for this
     long. `update_every_s`: an open incident reports again.
     """
@@ -29,6 +31,7 @@ class Policy:
     correlation: float = 0.5
     spread: float = 2.5
     seen_share: float = 1.0
+    short_threshold: float | None = None
     stretch_s: float = 60.0
     min_evidence_s: float = 1.0
     mature_s: float = 2.4
@@ -43,6 +46,12 @@ class Policy:
 
     def is_mature(self, evidence_s: float, *, last: bool = False) -> bool:
         return evidence_s >= (min(self.shortest_s, self.mature_s) if last else self.mature_s) - TOLERANCE_S
+
+    def called_from(self, stretch_s: float, judged_s: float, *, last: bool) -> float | None:
+        """The p_fake from which a stretch of this age is called fake, after `judged_s` in all; None while it is too young."""
+        if self.is_mature(stretch_s, last=last):
+            return self.threshold
+        return self.short_threshold if last and judged_s < min(self.shortest_s, self.mature_s) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ def default_policy(modality: Modality, calibration: ModalityCalibration) -> Poli
         calibration.correlation,
         calibration.spread,
         seen_share=calibration.seen_share,
+        short_threshold=calibration.short_threshold,
     )
     if modality == "sync":  # one window of lips says little: gather longer
         return replace(policy, mature_s=4.8, shortest_s=3.6, hold_s=4.8, min_evidence_s=1.8)

@@ -1,19 +1,20 @@
 """The exact edge of a stretch, from the moments (a face crop every 0.4 s, say) around where the sequential test put it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from monitor.media import Moment
 
 REACH_S = 1.3  # windows are 1.2 s apart
+LIPS_REACH_S = 2.6  # lips are compared every 2.4 s
 
 
-def edge(moments: Sequence[Moment], near_s: float, *, rising: bool) -> float:
-    """Where log-odds step up (`rising`) or down, within `REACH_S` of `near_s`: the split that leaves the least squared error around the two
+def edge(moments: Iterable[Moment], near_s: float, *, rising: bool, reach_s: float = REACH_S) -> float:
+    """Where log-odds step up (`rising`) or down, within `reach_s` of `near_s`: the split that leaves the least squared error around the two
     levels beside it. `near_s` itself where no moments stand on both sides of it, or none steps that way.
     """
-    beside = [moment for moment in moments if abs(moment.time_s - near_s) <= 2 * REACH_S]
+    beside = [moment for moment in moments if abs(moment.time_s - near_s) <= 2 * reach_s]
     if not any(m.time_s < near_s for m in beside) or not any(m.time_s >= near_s for m in beside):
         return near_s
     times = np.array([moment.time_s for moment in beside])
@@ -23,12 +24,12 @@ def edge(moments: Sequence[Moment], near_s: float, *, rising: bool) -> float:
         at_s = float(times[split - 1] + times[split]) / 2
         step = float(values[split:].mean() - values[:split].mean())
         gain = step**2 * split * (len(times) - split)
-        if abs(at_s - near_s) <= REACH_S and (step > 0) == rising and gain > best_gain:
+        if abs(at_s - near_s) <= reach_s and (step > 0) == rising and gain > best_gain:
             best, best_gain = at_s, gain
     return best
 
 
-def trimmed(moments: Sequence[Moment], start_s: float, end_s: float) -> tuple[float, float]:
+def trimmed(moments: Iterable[Moment], start_s: float, end_s: float) -> tuple[float, float]:
     """Without what lies before the first and behind the last moment inside: windows end on a grid, voices when they like."""
     times = np.array([moment.time_s for moment in moments if start_s <= moment.time_s <= end_s])
     if len(times) < 2:

@@ -66,7 +66,7 @@ class Summary:
             reason: Reason = next((reason for reason in REASONS_BY_WEIGHT if reason in met), "too_short")
             return Verdict(modality, None, self._until_s, "insufficient", reason, None, coverage, policy.threshold)
         top = max(kept, key=lambda verdict: (verdict.reason is None, verdict.p_fake or 0.0))
-        return Verdict(modality, top.track_id, top.time_s, top.state, top.reason, top.p_fake, coverage, policy.threshold, top.offset_ms)
+        return Verdict(modality, top.track_id, top.time_s, top.state, top.reason, top.p_fake, coverage, top.threshold, top.offset_ms)
 
     @property
     def duration_s(self) -> float:

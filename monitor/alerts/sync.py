@@ -9,7 +9,11 @@ LAGS = 2 * MAX_LAG_STEPS + 1
 MIN_STEPS = 10  # spoken steps that must overlap at a lag
 GUARD_STEPS = 4  # lags this near to the peak belong to it
 FLOOR = 0.04  # no curve is trusted to wobble less than this away from its peak
+FIT_FLOOR = 0.12  # the same where belonging together is judged: a peak has to be high, not only to stand out
+FREE_LAG_S, PER_LAG_S, MOST_FOR_LAG = 0.15, 4.0, 1.0  # what a peak far from zero costs, in the units of `fit`
 CERTAIN = 3.0  # a lower peak says nothing about the offset: every genuine devset clip lies above, one dub in twenty
+LOCAL_STEPS = 10  # 0.4 s
+MIN_LOCAL_STEPS = 5
 Floats = NDArray[np.float32]
 
 
@@ -20,17 +24,34 @@ def similarity_curve(lips: Floats, voice: Floats, speaking: NDArray[np.bool_]) -
     over the window (a face, a timbre) is taken out first, as it fits at every lag. The sum over the overlap is divided by all spoken
     steps ("biased" cross-correlation): the ends of the curve rest on half of the window and would otherwise be its wildest part.
     """
-    curve = np.full(LAGS, np.nan, np.float32)
-    if speaking.sum() < MIN_STEPS:
-        return curve
-    lips, voice = _standardised(lips, np.ones_like(speaking)), _standardised(voice, speaking)
-    product = lips @ voice.T
-    for index, lag in enumerate(range(-MAX_LAG_STEPS, MAX_LAG_STEPS + 1)):
-        along = np.diagonal(product, lag)
-        counts = speaking[lag : lag + len(along)] if lag >= 0 else speaking[: len(along)]
-        if counts.sum() >= MIN_STEPS:
-            curve[index] = along[counts].sum() / speaking.sum()
-    return curve
+    products = _products(lips, voice, speaking)
+    enough = (~np.isnan(products)).sum(0) >= MIN_STEPS
+    return np.where(enough, np.nansum(products, 0) / max(int(speaking.sum()), 1), np.nan).astype(np.float32)
+
+
+def local_similarity(lips: Floats, voice: Floats, speaking: NDArray[np.bool_]) -> list[tuple[float, Floats]]:
+    """(middle in seconds from the first step, the same curve of these 0.4 s alone) of each stretch that is mostly spoken."""
+    products = _products(lips, voice, speaking)
+    found = []
+    for start in range(0, len(products), LOCAL_STEPS):
+        part, spoken = products[start : start + LOCAL_STEPS], speaking[start : start + LOCAL_STEPS].sum()
+        if spoken >= MIN_LOCAL_STEPS:
+            found.append(((start + len(part) / 2) * STEP_S, (np.nansum(part, 0) / spoken).astype(np.float32)))
+    return found
+
+
+def fit(curve: Floats) -> float:
+    """How well lips and voice fit: the height of the best peak in units of how far the curve strays elsewhere, less what its lag costs.
+
+    Genuine windows of 2.4 s have 2–3.5, dubs about 1; 0 for a curve without values. Sound that is late by a transport's usual lag is as
+    good as none; the price of a larger one is bounded, since it too may be the transport's.
+    """
+    if np.isnan(curve).all():
+        return 0.0
+    smooth = _smoothed(curve)
+    lag_s = np.abs(np.arange(len(smooth)) - MAX_LAG_STEPS) * STEP_S
+    price = np.minimum(PER_LAG_S * np.maximum(lag_s - FREE_LAG_S, 0.0), MOST_FOR_LAG)
+    return float(np.nanmax(smooth / np.hypot(_strays(smooth, int(np.nanargmax(smooth))), FIT_FLOOR) - price))
 
 
 def peak(curve: Floats) -> tuple[float, float]:
@@ -47,9 +68,25 @@ def peak(curve: Floats) -> tuple[float, float]:
         left, mid, right = (float(value) for value in smooth[top - 1 : top + 2])
         bend = left - 2 * mid + right
         shift = 0.5 * (left - right) / bend if bend < 0 else 0.0  # NaN neighbours compare false
+    return (top - MAX_LAG_STEPS + shift) * STEP_S, float(smooth[top]) / float(np.hypot(_strays(smooth, top), FLOOR))
+
+
+def _products(lips: Floats, voice: Floats, speaking: NDArray[np.bool_]) -> Floats:
+    """How much lips and voice agree, by step of the voice and lag: [steps, 61]; NaN where nothing is spoken or no lips were seen."""
+    steps = len(voice)
+    products = np.full((steps, LAGS), np.nan, np.float32)
+    if speaking.any():
+        table = _standardised(lips, np.ones_like(speaking)) @ _standardised(voice, speaking).T
+        seen_at = np.arange(steps)[:, None] - np.arange(-MAX_LAG_STEPS, MAX_LAG_STEPS + 1)
+        counted = (seen_at >= 0) & (seen_at < steps) & speaking[:, None]
+        products[counted] = table[seen_at[counted], np.broadcast_to(np.arange(steps)[:, None], counted.shape)[counted]]
+    return products
+
+
+def _strays(smooth: Floats, top: int) -> float:
+    """How far the curve usually is from zero away from its peak."""
     elsewhere = smooth[np.abs(np.arange(len(smooth)) - top) > GUARD_STEPS]
-    strays = float(np.sqrt(np.nanmean(elsewhere**2))) if not np.isnan(elsewhere).all() else 0.0
-    return (top - MAX_LAG_STEPS + shift) * STEP_S, float(smooth[top]) / float(np.hypot(strays, FLOOR))
+    return float(np.sqrt(np.nanmean(elsewhere**2))) if not np.isnan(elsewhere).all() else 0.0
 
 
 def _standardised(vectors: Floats, counted: NDArray[np.bool_]) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.alerts.calibration import Calibration, ModalityCalibration
-from monitor.alerts.sync import similarity_curve
+from monitor.alerts.sync import STEP_S, fit, local_similarity, similarity_curve
 from monitor.inference import inputs
 from monitor.inference.quality import face_quality, voice_quality
 from monitor.inference.session import Arrays
@@ -31,6 +31,14 @@ class LipsAndVoice:
     @property
     def curve(self) -> NDArray[np.float32]:
         return similarity_curve(self.lips, self.voice, self.seen & self.spoken)
+
+    @property
+    def local_curves(self) -> list[tuple[float, NDArray[np.float32]]]:
+        return local_similarity(self.lips, self.voice, self.seen & self.spoken)
+
+    @property
+    def compared_s(self) -> float:
+        return float((self.seen & self.spoken).sum()) * STEP_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +64,12 @@ class WindowEvidence:
 
 
 class Detectors:
-    """`models`: "voice_forgery", "face_forgery" and "audio_visual" as functions from inputs to outputs by name."""
+    """`models`: "voice_forgery", "face_forgery", "mouth_texture" and "audio_visual" as functions from inputs to outputs by name."""
 
     def __init__(self, models: Mapping[str, RunModel], calibration: Calibration | None) -> None:
         self._voice = models["voice_forgery"]
         self._face = models["face_forgery"]
+        self._mouth = models["mouth_texture"]
         self._audio_visual = models["audio_visual"]
         self._calibration = calibration
 
@@ -99,6 +108,8 @@ class Detectors:
             lips, known = mouths
             outputs = await self._audio_visual(_both(window, lips, hears))
             features["lips"] = float(outputs["logits"][0, 0])
+            if inputs.at_full_rate(lips):
+                features["mouth"] = float((await self._mouth({"mouths": lips[None]}))["logit"][0])
             if hears:
                 features["av_audio"] = float(outputs["logits"][0, 1])
                 spoken = inputs.speaking_steps(window, len(lips))
@@ -143,8 +154,8 @@ class Detectors:
         return scores or [Score("video", None, *span, None, poor[0] if poor else _why_no_face(window))]
 
     def _sync_score(self, window: Window, evidence: WindowEvidence) -> Score | None:
-        """Of several faces the one whose lips fit the voice best is taken for the speaker. None: nothing is due in this window."""
-        curves = [face.heard.curve for face in evidence.faces if face.heard is not None and face.mute is None]
+        """Whether the voice belongs to the lips of the face that it fits best. None: nothing is due in this window."""
+        speaker = speaker_of(evidence.faces)
         reason: Reason | None = None
         if window.samples is None or not window.info.has_audio:
             reason = "no_audio_track"
@@ -158,13 +169,14 @@ class Detectors:
             reason = "no_speech"
         elif not inputs.lips_are_due(window):
             return None
-        elif not curves:
+        elif speaker is None:
             reason = next((face.mute for face in evidence.faces if face.mute), "too_short")
-        curve = max(curves, key=_highest) if curves and reason is None else None
-        if reason is None and (curve is None or np.isnan(curve).all()):
-            reason, curve = "too_short", None
-        from_s = window.fresh_from_s if curve is None else window.start_s
-        return Score("sync", None, from_s, window.end_s, None, reason, sync_curve=curve)
+        if reason is not None or speaker is None or speaker.heard is None:
+            return Score("sync", None, window.fresh_from_s, window.end_s, None, reason)
+        heard = speaker.heard
+        local = tuple((window.start_s + into_s, curve) for into_s, curve in heard.local_curves)
+        span = window.start_s, window.end_s
+        return Score("sync", speaker.track_id, *span, None, sync_curve=heard.curve, sync_s=heard.compared_s, sync_local=local)
 
     @property
     def _calibrated(self) -> Calibration:
@@ -197,8 +209,11 @@ def _both(window: Window, lips: NDArray[np.float32], hears: bool, *, sees: bool 
     return {"mouths": lips[None], "log_mel": mel[None], "has_video": flags[0], "has_audio": flags[1]}
 
 
-def _highest(curve: NDArray[np.float32]) -> float:
-    return -1.0 if np.isnan(curve).all() else float(np.nanmax(curve))
+def speaker_of(faces: Sequence[FaceEvidence]) -> FaceEvidence | None:
+    """Of the faces whose lips move, the one that the voice fits best; None when no lips can be compared."""
+    curves = {face.track_id: face.heard.curve for face in faces if face.heard is not None and face.mute is None}
+    known = [face for face in faces if face.track_id in curves and not np.isnan(curves[face.track_id]).all()]
+    return max(known, key=lambda face: fit(curves[face.track_id]), default=None)
 
 
 def _views(window: Window) -> list[FaceView]:

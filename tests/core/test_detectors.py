@@ -45,6 +45,8 @@ class KnownModels:
                 return {"logit": np.full(rows, 1.0, np.float32)}
             if name == "face_forgery":
                 return {"logit": np.linspace(1.0, 3.0, rows, dtype=np.float32), "map_logits": np.zeros((rows, 16, 16), np.float32)}
+            if name == "mouth_texture":
+                return {"logit": np.zeros(rows, np.float32)}
             sees = bool(inputs["has_video"][0])
             return {
                 "logits": np.array([[3.0, 4.0 if sees else 5.0]], np.float32),
@@ -90,7 +92,9 @@ async def test_everything_there_is_fused_and_calibrated() -> None:
     assert video.logit == pytest.approx(2 + 2 * 3)
     assert video.heatmap is not None
     assert video.heatmap.time_s == pytest.approx(2.2), "the heatmap is that of the most suspicious crop"
-    curve = scores["sync", None].sync_curve
+    score = scores["sync", 0]
+    assert score.sync_s == pytest.approx(2.4, abs=0.1)
+    curve = score.sync_curve
     assert curve is not None
     assert int(np.nanargmax(curve)) == 30
 

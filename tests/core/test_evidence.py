@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,11 +35,26 @@ def test_a_short_file_is_decided_by_what_there_is() -> None:
     assert Evidence(POLICY).add(score(0.0, 5.0), last=True).state == "fake"
 
 
-def test_a_short_file_of_lips_is_not_called_fake_on_one_curve() -> None:
-    evidence = Evidence(POLICIES.sync, SYNC)
-    verdict = evidence.add(Score("sync", None, 0.0, 2.4, None, sync_curve=curve_with_peak(0, 0.0, 1)), last=True)
-    assert verdict.state == "suspicious"
-    assert (verdict.p_fake or 0.0) > POLICIES.sync.threshold
+def test_a_recording_of_one_curve_has_a_threshold_of_its_own_and_a_running_call_does_not() -> None:
+    dub = lip_score(0.0, curve_with_peak(0, 0.0, 1))
+    p_fake = Evidence(POLICIES.sync, SYNC).add(dub).p_fake or 0.0
+    assert p_fake > POLICIES.sync.threshold
+    for short_threshold, last, state in [
+        (None, True, "suspicious"),
+        (p_fake - 1e-3, False, "suspicious"),
+        (p_fake + 1e-3, True, "suspicious"),
+        (p_fake - 1e-3, True, "fake"),
+    ]:
+        verdict = Evidence(replace(POLICIES.sync, short_threshold=short_threshold), SYNC).add(dub, last=last)
+        assert verdict.state == state
+        assert (verdict.threshold == short_threshold) == (last and short_threshold is not None), "told with what it was compared"
+
+
+def test_the_last_curve_of_a_long_recording_is_not_judged_as_a_short_one() -> None:
+    evidence = Evidence(replace(POLICIES.sync, short_threshold=0.8), SYNC)
+    for index in range(6):
+        evidence.add(lip_score(2.4 * index, curve_with_peak(2, 0.6, index)))
+    assert evidence.add(lip_score(14.4, curve_with_peak(0, 0.0, 9)), last=True).state != "fake"
 
 
 def test_not_looking_is_never_genuine() -> None:
@@ -110,6 +127,10 @@ def test_genuine_never_stands_beside_half_and_fake_never_below_the_threshold(pol
     assert min(p_fakes["fake"]) >= policy.threshold
 
 
+def lip_score(start_s: float, curve: np.ndarray, track_id: int = 0, **more) -> Score:  # type: ignore[no-untyped-def]
+    return Score("sync", track_id, start_s, start_s + 2.4, None, sync_curve=curve, sync_s=2.4, **more)
+
+
 def curve_with_peak(lag: int, height: float, seed: int) -> np.ndarray:
     curve = np.random.default_rng(seed).normal(0, 0.1, LAGS).astype(np.float32)
     curve[lag + MAX_LAG_STEPS - 1 : lag + MAX_LAG_STEPS + 2] += np.array([0.5, 1.0, 0.5], np.float32) * height
@@ -117,7 +138,7 @@ def curve_with_peak(lag: int, height: float, seed: int) -> np.ndarray:
 
 
 SYNC = ModalityCalibration(
-    fusions=(Logistic(weights={"confidence": -2.0}, bias=7.0), Logistic(weights={"agreement": -2.0}, bias=4.0)),
+    fusions=(Logistic(weights={"fit": -3.5}, bias=5.5), Logistic(weights={"agreement": -3.0}, bias=4.0)),
     threshold=0.8,
     suspicious=0.5,
 )
@@ -125,7 +146,7 @@ SYNC = ModalityCalibration(
 
 def lips(curves: list[np.ndarray]) -> list[Verdict]:
     evidence = Evidence(POLICIES.sync, SYNC)
-    return [evidence.add(Score("sync", None, 2.4 * i, 2.4 * i + 2.4, None, sync_curve=curve)) for i, curve in enumerate(curves)]
+    return [evidence.add(lip_score(2.4 * i, curve)) for i, curve in enumerate(curves)]
 
 
 def test_sync_judges_the_mean_curve_and_a_constant_offset_is_no_forgery() -> None:
@@ -211,6 +232,36 @@ def test_two_faces_are_two_incidents() -> None:
     assert {alert.track_id for alert in opened} == {0, 1}
     assert len({alert.incident_id for alert in opened}) == 2
     assert sum(isinstance(event, Verdict) for event in told) == 8
+
+
+def test_lips_of_two_people_are_never_averaged_and_silence_is_said_of_who_spoke_last() -> None:
+    policies = replace(POLICIES, sync_calibration=SYNC)
+    incidents = Incidents("s", policies)
+    told: list[Verdict] = []
+    for index in range(6):  # one in step, one whose voice comes from elsewhere, in turns
+        curve = curve_with_peak(2, 0.6, index) if index % 2 == 0 else curve_with_peak(0, 0.0, index)
+        told += [each for each in incidents.add([lip_score(2.4 * index, curve, track_id=index % 2)]) if isinstance(each, Verdict)]
+    assert {each.state for each in told if each.track_id == 0} == {"genuine"}
+    assert told[-1].track_id == 1
+    assert told[-1].state == "fake"
+    silent = incidents.add([Score("sync", None, 14.4, 15.6, None, "no_speech")])
+    assert [each.track_id for each in silent if isinstance(each, Verdict)] == [1]
+
+
+def test_the_edges_of_a_dub_come_from_the_moments_at_the_lag_that_fitted() -> None:
+    policies, begin_s, end_s, lag = replace(POLICIES, sync_calibration=SYNC), 9.0, 19.5, MAX_LAG_STEPS + 4
+    incidents, rng = Incidents("s", policies), np.random.default_rng(3)
+    closed = []
+    for index in range(16):
+        local, start_s = [], 2.4 * index
+        for time_s in start_s + 0.2 + 0.4 * np.arange(6):
+            curve = rng.normal(0, 0.1, LAGS).astype(np.float32)
+            curve[lag - 1 : lag + 2] += 0.0 if begin_s <= time_s < end_s else 0.5
+            local.append((float(time_s), curve))
+        score = lip_score(start_s, np.mean([curve for _, curve in local], axis=0), sync_local=tuple(local))
+        closed += [each for each in incidents.add([score]) if isinstance(each, Alert) and each.kind == "closed"]
+    (segment,) = closed[0].segments
+    assert (segment.start_s, segment.end_s) == (pytest.approx(begin_s, abs=0.41), pytest.approx(end_s, abs=0.41))
 
 
 def test_a_lower_threshold_from_the_config_lowers_suspicious_too() -> None:

@@ -68,7 +68,7 @@ def test_heatmaps_are_kept_with_their_face() -> None:
 
 def test_at_the_end_of_a_file_what_has_no_new_score_is_concluded_too() -> None:
     curve = np.random.default_rng(3).normal(0, 0.1, 61).astype(np.float32)
-    lips = Score("sync", None, 0.0, 2.4, None, sync_curve=curve)
+    lips = Score("sync", 0, 0.0, 2.4, None, sync_curve=curve)
     for end, verdicts in ([audio(2.4, 3.2, -4.0)], 1), ([audio(20.0, 21.2, -4.0)], 0):
         incidents = Incidents("clip", POLICIES)
         incidents.add([lips])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.alerts.sync import CERTAIN, LAGS, MAX_LAG_STEPS, STEP_S, peak, similarity_curve
+from monitor.alerts.sync import CERTAIN, LAGS, MAX_LAG_STEPS, STEP_S, fit, local_similarity, peak, similarity_curve
 
 STEPS = 60
 ALL = np.ones(STEPS, np.bool_)
@@ -49,6 +49,26 @@ def test_a_constant_likeness_of_face_and_timbre_does_not_count() -> None:
     lips, voice = vectors(1, constant=6.0), vectors(2, constant=6.0)
     alike = lips + voice.mean(0) * 3
     assert np.allclose(similarity_curve(lips, voice, ALL), similarity_curve(alike, voice, ALL), atol=1e-4)
+
+
+def test_lips_and_voice_that_belong_together_fit_and_a_far_lag_costs_a_bounded_price() -> None:
+    near, usual, far = (np.mean([fit(similarity_curve(*pair(lag, seed), ALL)) for seed in range(20)]) for lag in (0, 3, 12))
+    strangers = [fit(similarity_curve(vectors(seed), vectors(1000 + seed), ALL)) for seed in range(20)]
+    assert usual == pytest.approx(near, rel=0.1)
+    assert max(strangers) < far < near - 0.8
+    assert fit(np.full(LAGS, np.nan, np.float32)) == 0.0
+
+
+def test_local_similarity_tells_when_a_window_stops_fitting() -> None:
+    lips, voice = pair(4)
+    voice[30:] = vectors(77)[30:]
+    local = local_similarity(lips, voice, ALL)
+    assert [time_s for time_s, _ in local] == pytest.approx([0.2, 0.6, 1.0, 1.4, 1.8, 2.2])
+    at_lag = [float(curve[MAX_LAG_STEPS + 4]) for _, curve in local]
+    assert min(at_lag[1:3]) > 0.5 > max(at_lag[3:]) + 0.2, "the first step's lips were not seen"
+    speaking = ALL.copy()
+    speaking[:16] = False
+    assert [time_s for time_s, _ in local_similarity(lips, voice, speaking)] == pytest.approx([1.0, 1.4, 1.8, 2.2]), "mostly spoken ones"
 
 
 def test_only_spoken_steps_count() -> None:
