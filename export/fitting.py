@@ -26,7 +26,7 @@ MIN_GAIN = 0.002  # nats per clip on unseen clips that a condition has to bring
 
 @dataclass(frozen=True)
 class Looked:
-    """One clip: features and judged seconds of each of its windows. `person`, `generator`: "" when unknown. `kind`: family of its generator,
+    """One clip: features and judged seconds of each of its windows. `person`, `generator`: "" when unknown. `kind`: family of its system,
     or the collection that a genuine one is from.
     """
 

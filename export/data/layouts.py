@@ -24,6 +24,7 @@ class Span:
     modality: Modality
     start_s: float
     end_s: float
+    kind: str = ""
 
 
 @dataclass(frozen=True)

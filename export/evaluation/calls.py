@@ -1,6 +1,6 @@
 """Longer calls: which seconds are forged, how late that is told, and how often nothing is wrong and an incident opens all the same."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,29 +26,26 @@ def segments(judged: Judged) -> Told:
         "modalities": {},
     }
     for modality in MODALITIES:
-        truth = [
-            Stretch(clip.path.name, span.start_s, span.end_s) for clip, _ in judged for span in clip.segments if span.modality == modality
-        ]
-        if truth:
-            told["modalities"][modality] = _of_modality(judged, modality, truth)
+        known = [(clip, said) for clip, said in judged if clip.label(modality)]  # lips that were swapped may fit the voice or not
+        if any(span.modality == modality for clip, _ in known for span in clip.segments):
+            told["modalities"][modality] = _of_modality(known, modality)
+            if kinds := _noticed_by_kind(known, modality):
+                told.setdefault("kinds", {})[modality] = kinds
     return told
 
 
-def _of_modality(judged: Judged, modality: Modality, truth: list[Stretch]) -> Told:
+def _of_modality(judged: Judged, modality: Modality) -> Told:
+    truth = _truth(judged, modality)
     said = [
         Stretch(clip.path.name, segment["start_s"], segment["end_s"], segment["p_fake"])
         for clip, judgement in judged
         for segment in judgement.result.get("segments", ())
         if segment["modality"] == modality
     ]
-    opened = [
-        Stretch(clip.path.name, alert.since_s, max(alert.time_s, alert.since_s + 1e-3), alert.p_fake, alert.time_s)
-        for clip, judgement in judged
-        for alert in judgement.opened
-        if alert.modality == modality
-    ]
+    opened = _opened(judged, modality)
     late = delays_s(truth, opened)
     return {
+        "clips": len(judged),
         "forged_stretches": len(truth),
         "said": len(said),
         "ap": {str(iou): average_precision_at(truth, said, iou) for iou in IOUS},
@@ -59,6 +56,28 @@ def _of_modality(judged: Judged, modality: Modality, truth: list[Stretch]) -> To
     }
 
 
+def _truth(judged: Judged, modality: Modality, kind: str | None = None) -> list[Stretch]:
+    """Forged stretches of one kind, of all kinds when it is None."""
+    spans = [(clip.path.name, span) for clip, _ in judged for span in clip.segments if span.modality == modality]
+    return [Stretch(name, span.start_s, span.end_s) for name, span in spans if kind in (None, span.kind)]
+
+
+def _opened(judged: Judged, modality: Modality) -> list[Stretch]:
+    return [
+        Stretch(clip.path.name, alert.since_s, max(alert.time_s, alert.since_s + 1e-3), alert.p_fake, alert.time_s)
+        for clip, judgement in judged
+        for alert in judgement.opened
+        if alert.modality == modality
+    ]
+
+
+def _noticed_by_kind(judged: Judged, modality: Modality) -> dict[str, list[int]]:
+    """How many stretches of each kind are noticed, of how many."""
+    count = Counter(span.kind for clip, _ in judged for span in clip.segments if span.modality == modality and span.kind)
+    opened = _opened(judged, modality)
+    return {kind: [len(delays_s(_truth(judged, modality, kind), opened)), of] for kind, of in sorted(count.items())}
+
+
 def read_made_calls(folder: Path) -> list[LabelledClip]:
     """The calls of `export.data.made_calls` as rows with segments."""
     return [
@@ -67,7 +86,9 @@ def read_made_calls(folder: Path) -> list[LabelledClip]:
             label_audio=label_of(call.labels["audio"]),
             label_video=label_of(call.labels["video"]),
             label_sync=label_of(call.labels["sync"]),
-            segments=tuple(Span(m, each.start_s, each.end_s) for each in call.segments for m in MODALITIES if m == each.modality),
+            segments=tuple(
+                Span(m, each.start_s, each.end_s, each.kind) for each in call.segments for m in MODALITIES if m == each.modality
+            ),
             group=call.speaker,
         )
         for call in read_calls(folder)

@@ -48,7 +48,7 @@ class Sizes:
     pairs: int
 
 
-FULL = Sizes(200, 50, 16, 40, LEVELS, 40, 24, 30.0, 300.0, 400)
+FULL = Sizes(200, 50, 16, 40, LEVELS, 40, 72, 30.0, 300.0, 400)
 QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 12.0, 36.0, 60)
 
 

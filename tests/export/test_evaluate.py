@@ -117,6 +117,15 @@ def test_segments_are_taken_from_incidents() -> None:
     assert told["video"]["delay_s"]["median"] == 3.0
 
 
+def test_a_clip_of_unknown_truth_is_neither_a_miss_nor_a_false_incident() -> None:
+    opened = Alert("i", "opened", "s", "sync", 0, 5.0, 2.5, 0.9, 0.8, 1.0, 3.0, "")
+    swapped = clip("swapped", "real", "fake", segments=(Span("video", 2.0, 6.0, "swap"),))
+    dub = clip("dub", "real", "real", label_sync="fake", segments=(Span("sync", 2.0, 6.0, "dub"),))
+    told = segments([(swapped, Judgement(said(0.1, 0.1).result, (opened,))), (dub, Judgement(said(0.1, 0.1).result, (opened,)))])
+    assert (told["modalities"]["sync"]["clips"], told["modalities"]["sync"]["false"]) == (1, 0)
+    assert told["kinds"] == {"video": {"swap": [0, 1]}, "sync": {"dub": [1, 1]}}
+
+
 def test_a_nuisance_alone() -> None:
     assert alone([1.0, 2.0, 3.0, 4.0], [True, True, False, False]) == 1.0
     names, forged = ["page"] * 20 + ["studio"] * 20, [True] * 18 + [False] * 4 + [True] * 0 + [False] * 18
