@@ -183,7 +183,7 @@ MADE_WITH = (
     "shared, seed 1"
 )
 ABOUT: dict[str, Any] = {
-    "version": "0.2",
+    "version": "0.3",
     "trained_on": "2,387 genuine clips (some 500 named speakers; read, broadcast, volunteers' speech; several languages), genuine talk of "
     "some 40 people at phones and webcams and of news presenters, and about 2,000 generated clips of 150 systems, from research demo pages "
     "and data sets; rights are as found and mostly narrow, for research use only; the recordings are not distributed. Also our own: "
