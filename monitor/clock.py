@@ -12,6 +12,9 @@ BACK_S = 1.0  # and so does one this far behind what its track had already; less
 STEP_S = 5.0  # a report this far from the last ones means that the sender's wall clock was set; less, that one of them was late
 REPORTS_S = 20.0  # of media: long enough for a report that was stamped in time, short enough for clocks that drift (10 ms at 500 ppm)
 MOST_REPORTS = 100
+PAUSE_S = 1.0  # a track silent for so long while others were heard was muted
+PAUSE_LEAP_S = 0.5  # after that its timestamps may not have counted the pause; more than tracks differ in delay
+HEARD_S = 0.5  # of two frames of one track further apart nothing is concluded
 
 
 @dataclass(slots=True)
@@ -21,6 +24,8 @@ class _Track:
     newest_ticks: int | None = None
     newest_s: float = 0.0
     offset_s: float | None = None  # ticks / rate + offset = time; None until the first media
+    arrived_s: float | None = None
+    missed_s: float = 0.0  # how long others were heard since then
     reports: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MOST_REPORTS))  # (ticks / rate, NTP time - that)
 
     def unwrapped(self, timestamp: int) -> int:
@@ -65,9 +70,11 @@ class StreamClock:
     def time_s(self, track: str, rtp_timestamp: int, arrival_s: float, *, ssrc: int | None = None) -> float:
         """Time of a frame. `arrival_s`: any steady clock, the same for all tracks."""
         state = self._of(track, ssrc)
+        missed_s = self._heard(state, arrival_s)
         seconds = state.unwrapped(rtp_timestamp) / state.rate_hz
         expected_s = self._expected_s(arrival_s)
-        if state.offset_s is not None and self._is_renumbered(state, seconds + state.offset_s, expected_s):
+        leap_s = PAUSE_LEAP_S if missed_s > PAUSE_S else LEAP_S
+        if state.offset_s is not None and self._is_renumbered(state, seconds + state.offset_s, expected_s, leap_s):
             self.restart(track)
             seconds = state.unwrapped(rtp_timestamp) / state.rate_hz
         if state.offset_s is None:
@@ -108,9 +115,17 @@ class StreamClock:
             state.ssrc = ssrc
         return state
 
+    def _heard(self, state: _Track, arrival_s: float) -> float:
+        """How long others were heard while this track was silent. When the network stood still, nobody was."""
+        since_s = arrival_s - (arrival_s if state.arrived_s is None else state.arrived_s)
+        for other in self._tracks.values():
+            other.missed_s += since_s if other is not state and since_s < HEARD_S else 0.0
+        missed_s, state.missed_s, state.arrived_s = state.missed_s, 0.0, arrival_s
+        return missed_s
+
     @staticmethod
-    def _is_renumbered(state: _Track, time_s: float, expected_s: float) -> bool:
-        return abs(time_s - expected_s) > LEAP_S or time_s < state.newest_s - BACK_S
+    def _is_renumbered(state: _Track, time_s: float, expected_s: float, leap_s: float) -> bool:
+        return abs(time_s - expected_s) > leap_s or time_s < state.newest_s - BACK_S
 
     def _expected_s(self, arrival_s: float) -> float:
         if self._newest is None:

@@ -34,15 +34,35 @@ async def test_camera_and_microphone_arrive_and_the_size_may_change(chromium, de
     print(codec, sorted({size[:2] for size in sizes}), len(sizes), round(heard_s, 2), browser.told)
 
 
-async def test_what_happens_at_once_in_the_page_has_one_time_here(chromium, devices):
-    async with ingesting() as (ingest, whip), publishing(chromium, *devices, whip=whip, source="drawn") as browser:
-        await until(lambda: len(ingest.of(MediaInfo)) >= 2, browser)
-        since = len(ingest.items)
-        await until(lambda: len(sound_events_s(ingest.of(AudioChunk, since))) >= 6, browser)
-    seen, heard = picture_events_s(ingest.of(VideoFrame, since)), sound_events_s(ingest.of(AudioChunk, since))
-    offsets = [min(seen, key=lambda s: abs(s - moment)) - moment for moment in heard[1:-1]]
-    print("seen minus heard", np.round(offsets, 3))
-    assert abs(np.median(offsets)) < 0.1
+@pytest.mark.parametrize(
+    ("told", "when"),
+    [
+        ({"codec": "VP8"}, None),
+        ({"codec": "H264"}, None),
+        ({"dtx": 1}, None),
+        ({"mute_after_s": 5}, "microphone on"),
+        ({"off_after_s": 5}, "camera on"),
+    ],
+)
+async def test_what_happens_at_once_in_the_page_has_one_time_here(chromium, devices, told, when):
+    """Also after the microphone or the camera was off, and when nothing is sent in silence.
+
+    The browser of a busy machine stumbles over its own sound and tells so with its next report, seconds later: hence some tries.
+    """
+    async with ingesting() as (ingest, whip), publishing(chromium, *devices, whip=whip, source="drawn", **told) as browser:
+        await until(lambda: len(ingest.of(MediaInfo)) >= 2 and (when is None or browser.has(when)), browser)
+        await asyncio.sleep(1)
+        for _ in range(5):
+            await until(lambda: ingest.of(MediaInfo)[-1].sync_source == "sender_report", browser)
+            since = len(ingest.items)
+            await until(lambda since=since: len(sound_events_s(ingest.of(AudioChunk, since))) >= 6, browser)
+            seen, heard = picture_events_s(ingest.of(VideoFrame, since)), sound_events_s(ingest.of(AudioChunk, since))
+            offsets = [min(seen, key=lambda s: abs(s - moment)) - moment for moment in heard[1:-1]]
+            print("seen minus heard", told, np.round(offsets, 3))
+            assert abs(np.median(offsets)) < 0.2
+            if abs(np.median(offsets)) <= 0.04:
+                return
+    pytest.fail(f"sound and pictures are {np.median(offsets):.3f} s apart")
 
 
 async def test_a_killed_browser_may_come_back(chromium, devices):

@@ -113,6 +113,23 @@ def test_one_late_report_changes_nothing():
         assert audio_s == pytest.approx(clock.time_s("video", ticks("video", 3.5 + n, 77_000), 103.75 + n), abs=0.001)
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_microphone_that_was_muted(counted):
+    """Chromium's timestamps of sound do not count the pause: nothing is said of sync until a report says what they mean now."""
+    clock = aligned()
+    for n in range(75):
+        clock.time_s("video", ticks("video", 3 + n * 0.04, 77_000), 103.25 + n * 0.04)
+    start = 5_000 if counted else 5_000 - 3 * 48_000
+    audio_s = clock.time_s("audio", ticks("audio", 6, start), 106.02)
+    video_s = clock.time_s("video", ticks("video", 6, 77_000), 106.25)
+    assert audio_s == pytest.approx(video_s, abs=0.3)
+    assert clock.sync_source == ("sender_report" if counted else "arrival")
+    clock.report("audio", ticks("audio", 7, start), NTP_S + 7)
+    assert clock.sync_source == "sender_report"
+    audio_s = clock.time_s("audio", ticks("audio", 8, start), 108.02)
+    assert audio_s == pytest.approx(clock.time_s("video", ticks("video", 8, 77_000), 108.25), abs=0.001)
+
+
 def test_no_track_ever_goes_back():
     clock = StreamClock(RATES_HZ)
     newest = {"audio": 0.0, "video": 0.0}
