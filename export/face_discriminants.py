@@ -12,6 +12,8 @@ from export.fisher import Material, discriminant
 from export.nets.face import FaceNet, appearance, standardise, texture
 
 BATCH = 32
+STILLS_SHARE = 2.0  # pairs of `stills` (DFDC, inswapper): few generators, but ten times as many people as `wild` has
+TEXTURE_STILLS_SHARE = 2.0
 WORN_EVERY = 3  # every third genuine crop is also seen degraded
 Numbers = NDArray[np.float64]
 
@@ -21,6 +23,8 @@ def put_in_discriminants(net: FaceNet, cache: FaceCache, train: list[int], seed:
     rows = cache.rows
     genuine = [i for i in train if not rows[i].fake]
     pairs = [i for i in train if rows[i].fake and rows[i].origin >= 0 and rows[i].pool == "wild"]
+    inside = set(train)
+    stills = [i for i in train if rows[i].fake and rows[i].origin in inside and rows[i].pool == "stills"]
     alone = [i for i in train if rows[i].fake and rows[i].origin < 0 and rows[i].pool == "wild"]
     base = [i for i in genuine if rows[i].pool == "wild"]
     rng = np.random.default_rng(seed)
@@ -28,9 +32,9 @@ def put_in_discriminants(net: FaceNet, cache: FaceCache, train: list[int], seed:
     worn_rows = genuine[::WORN_EVERY]
     worn = _numbers(net, cache, worn_rows, rng)
     split = len(next(iter(clean.values()))) - net.from_texture.in_features
-    for read_out, part, alone_share, ridge in (
-        (net.from_appearance, slice(0, split), 0.5, 0.3),
-        (net.from_texture, slice(split, None), 0.0, 0.05),
+    for read_out, part, alone_share, ridge, stills_share in (
+        (net.from_appearance, slice(0, split), 0.5, 0.3, STILLS_SHARE),
+        (net.from_texture, slice(split, None), 0.0, 0.05, TEXTURE_STILLS_SHARE),
     ):
         of = {i: numbers[part] for i, numbers in clean.items()}
         material = Material(
@@ -41,8 +45,9 @@ def put_in_discriminants(net: FaceNet, cache: FaceCache, train: list[int], seed:
             alone=np.array([of[i] for i in alone]),
             alone_generators=[rows[i].generator for i in alone],
             base=np.array([of[i] for i in base]),
+            more_pairs=np.array([of[i] - of[rows[i].origin] for i in stills]),
         )
-        _set(read_out, *discriminant(material, alone_share, ridge))
+        _set(read_out, *discriminant(material, alone_share, ridge, more_share=stills_share))
 
 
 def _set(read_out: nn.Linear, weight: Numbers, bias: float) -> None:

@@ -22,7 +22,8 @@ class Material:
     """Numbers [rows, d] of training crops.
 
     `genuine`; `worn`: the change that degradation makes to genuine crops; `pairs`: fake minus its own original, with its generator's name;
-    `alone`: fakes without an original, with theirs; `base`: genuine crops of the same folder, against which these are held.
+    `alone`: fakes without an original, with theirs; `base`: genuine crops of the same folder, against which these are held; `more_pairs`:
+    pairs of another folder, of few generators and many people.
     """
 
     genuine: Floats
@@ -32,17 +33,21 @@ class Material:
     alone: Floats
     alone_generators: Sequence[str]
     base: Floats
+    more_pairs: Floats
 
 
-def discriminant(of: Material, alone_share: float, ridge: float, wear: float = 0.3) -> tuple[Floats, float]:
+def discriminant(of: Material, alone_share: float, ridge: float, wear: float = 0.3, more_share: float = 0.0) -> tuple[Floats, float]:
     """(weight [d], bias): the score of genuine crops has mean 0 and deviation 1.
 
-    `alone_share`: how much the fakes without an original count beside the pairs; `ridge`: added variance of every standardised number.
+    `alone_share`, `more_share`: how much the fakes without an original, and `more_pairs`, count beside the pairs; `ridge`: added variance of every standardised number.
     """
     centre, spread = of.genuine.mean(0), np.maximum(of.genuine.std(0), LEAST_SPREAD)
     pairs, worn = of.pairs / spread, of.worn / spread
     noise = np.cov(of.genuine.T / spread[:, None]) + np.cov(pairs.T) + wear * (worn.T @ worn) / max(1, len(worn))
     lean = even_shares(of.pair_generators) @ pairs
+    if more_share and len(of.more_pairs) > 1:
+        more = of.more_pairs / spread
+        noise, lean = noise + more_share * np.cov(more.T), lean + more_share * more.mean(0)
     if alone_share:
         lean = lean + alone_share * (even_shares(of.alone_generators) @ (of.alone / spread) - (of.base / spread).mean(0))
     weight = np.linalg.solve(noise + ridge * np.eye(len(noise)), lean) / spread

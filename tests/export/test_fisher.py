@@ -27,7 +27,8 @@ def material(rng: np.random.Generator) -> Material:
     worn = np.zeros((200, NUMBERS))
     worn[:, 4] = rng.normal(0, 30.0, 200)
     alone = genuine[:100] + forged + 5.0 * (np.arange(NUMBERS) == 5)
-    return Material(genuine, worn, pairs, ["a"] * 150 + ["b"] * 50, alone, ["c"] * 100, genuine)
+    more = 1.0 * (np.arange(NUMBERS) == 7) + rng.normal(0, 0.3, (300, NUMBERS))
+    return Material(genuine, worn, pairs, ["a"] * 150 + ["b"] * 50, alone, ["c"] * 100, genuine, more)
 
 
 def test_the_direction_is_the_forgerys_and_not_what_people_or_wear_differ_in():
@@ -51,6 +52,8 @@ def test_wear_counts_against_a_number_and_forgeries_without_original_count_as_to
     without, _ = discriminant(of, 0.0, 0.01)
     with_alone, _ = discriminant(of, 0.5, 0.01)
     assert with_alone[5] > without[5] + 0.1
+    with_more, _ = discriminant(of, 0.0, 0.01, more_share=1.0)
+    assert with_more[7] > without[7] + 0.1
 
 
 def test_a_number_that_hardly_moves_gets_no_say():
