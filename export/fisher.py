@@ -39,7 +39,8 @@ class Material:
 def discriminant(of: Material, alone_share: float, ridge: float, wear: float = 0.3, more_share: float = 0.0) -> tuple[Floats, float]:
     """(weight [d], bias): the score of genuine crops has mean 0 and deviation 1.
 
-    `alone_share`, `more_share`: how much the fakes without an original, and `more_pairs`, count beside the pairs; `ridge`: added variance of every standardised number.
+    `alone_share`, `more_share`: how much the fakes without an original, and `more_pairs`, count beside the pairs; `ridge`: added variance
+    of every standardised number.
     """
     centre, spread = of.genuine.mean(0), np.maximum(of.genuine.std(0), LEAST_SPREAD)
     pairs, worn = of.pairs / spread, of.worn / spread
