@@ -12,6 +12,7 @@ import av
 import av.logging
 from av.container import InputContainer
 
+from monitor.config import Ingest
 from monitor.errors import SourceError
 
 av.logging.set_level(None)  # damaged media would fill stderr; what matters is raised or counted
@@ -76,12 +77,12 @@ def open_file(path: str, shown: str, timeouts_s: tuple[float, float] = (10.0, 10
     return container
 
 
-def open_live(
-    what: str | BinaryIO, demuxer: Literal["rtsp", "sdp"], options: dict[str, str], timeouts_s: tuple[float, float]
-) -> InputContainer:
+def open_live(what: str | BinaryIO, demuxer: Literal["rtsp", "sdp"], options: dict[str, str], ingest: Ingest) -> InputContainer:
     """`what`: an address, or the text of an SDP; `options` must hold a protocol_whitelist. Raises FFmpeg's own errors (see `explain`)."""
     started_s = time.monotonic()
+    timeouts_s = (ingest.open_timeout_s, ingest.read_timeout_s)
     common = {
+        "max_pixels": str(ingest.max_pixels),
         "allowed_media_types": "audio+video",
         "timeout": str(int((max(timeouts_s) + 1) * 1e6)),  # PyAV's own limits come first: they tell silence from nonsense
         "buffer_size": str(1 << 20),

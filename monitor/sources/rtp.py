@@ -99,10 +99,9 @@ class RtpSource:
     def _batches(self, tracks: Sequence[TrackPorts]) -> Batches:
         """Runs in the worker thread."""
         sdp = sdp_on_loopback([track.media for track in tracks], {track.media.kind: track.ffmpeg_port for track in tracks})
-        timeouts_s = (self._ingest.open_timeout_s, self._ingest.read_timeout_s)
         try:
             try:
-                container = open_live(io.BytesIO(sdp.encode()), "sdp", OPTIONS, timeouts_s)
+                container = open_live(io.BytesIO(sdp.encode()), "sdp", OPTIONS, self._ingest)
             except (av.FFmpegError, OSError, ValueError) as error:
                 raise explain_live(error, self.name) from None
             for batch in read_live(container, self.name, self._ingest):

@@ -58,9 +58,8 @@ class RtspSource:
             raise explain_live(error, self.name) from None
 
     def _batches(self, url: str) -> Batches:
-        timeouts_s = (self._ingest.open_timeout_s, self._ingest.read_timeout_s)
         try:
-            container = open_live(url, "rtsp", OPTIONS[self._transport], timeouts_s)
+            container = open_live(url, "rtsp", OPTIONS[self._transport], self._ingest)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise explain_live(error, self.name) from None
         yield from read_live(container, self.name, self._ingest)

@@ -67,6 +67,16 @@ async def test_a_camera_without_sound(address):
     assert of(items, VideoFrame)[0].rgb.shape == (240, 320, 3)
 
 
+@pytest.mark.parametrize(
+    ("transport", "limits", "key"),
+    [("tcp", {"max_pixels": 319 * 240}, "max_pixels"), ("tcp", {"max_kbps": 10}, "max_kbps"), ("udp", {"max_kbps": 10}, "max_kbps")],
+)
+async def test_a_camera_beyond_a_limit_is_not_tried_again(address, transport, limits, key):
+    with pytest.raises(SourceError, match=rf"ingest\.{key}") as caught:
+        await listen(camera(f"rtsp://{address}/camera", transport=transport, **limits))
+    assert not caught.value.retryable
+
+
 async def test_an_unknown_path_may_be_published_later(address):
     with pytest.raises(SourceError, match="no such stream") as caught:
         await listen(camera(f"rtsp://viewer:s3cret@{address}/nothing"))

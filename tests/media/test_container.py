@@ -308,8 +308,11 @@ async def test_cancelling_leaves_no_thread(tmp_path):
     assert not [thread for thread in left if thread.is_alive()]
 
 
-async def test_a_loop_goes_on_and_realtime_paces(tmp_path):
-    path = write_media(tmp_path / "a.mp4", Recipe(seconds=0.4))
+@pytest.mark.parametrize("files", [1, 2])
+async def test_a_loop_goes_on_and_realtime_paces(tmp_path, files):
+    """A file, and a folder of two."""
+    paths = [write_media(tmp_path / f"{n}.mp4", Recipe(seconds=0.4)) for n in range(files)]
+    path = paths[0] if files == 1 else tmp_path
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     source = ContainerSource(str(path), realtime=True, loop=True)
