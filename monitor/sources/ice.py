@@ -7,7 +7,7 @@ each, which on a busy machine they do: `ask_patiently`. Their private names are 
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,8 +25,8 @@ CONSENT_S = 30.0
 CONSENT_REPEATS = 3  # of a question, after 0.5, 1 and 2 s; 4 s later its answer no longer counts
 
 
-def ask_patiently(connection: Any) -> None:
-    """From now on this aioice connection is closed, and its transport fails, when no answer at all came for CONSENT_S."""
+def ask_patiently(connection: Any, on_lost: Callable[[], None]) -> None:
+    """From now on this aioice connection is closed, and that is told before, when no answer at all came for CONSENT_S."""
 
     async def query_consent() -> None:
         loop = asyncio.get_running_loop()
@@ -39,6 +39,7 @@ def ask_patiently(connection: Any) -> None:
                 with suppress(TransactionError):
                     await pair.protocol.request(question, pair.remote_addr, integrity_key=key, retransmissions=CONSENT_REPEATS)
                     answered_s = loop.time()
+        on_lost()
         connection._query_consent_task = None  # this one; `close` would wait for it
         await connection.close()
 
@@ -52,8 +53,9 @@ def rtc_servers(servers: Sequence[IceServer]) -> list[RTCIceServer]:
 class Ice:
     """The ICE session of one peer whose media share one transport (BUNDLE). `add` and `restart` raise SourceError for what is unusable."""
 
-    def __init__(self, peer: RTCPeerConnection, servers: list[RTCIceServer]) -> None:
-        """`peer`: its offer and answer have been exchanged."""
+    def __init__(self, peer: RTCPeerConnection, servers: list[RTCIceServer], on_lost: Callable[[], None]) -> None:
+        """`peer`: its offer and answer have been exchanged. `on_lost`: see `ask_patiently`, for connections made here."""
+        self._on_lost = on_lost
         self._transport: Any = peer.getTransceivers()[0].receiver.transport.transport
         self._newest: Connection = self._transport._connection
         self._servers = servers
@@ -70,7 +72,7 @@ class Ice:
     async def restart(self, fragment: Fragment) -> Fragment:
         """Our side of the new ICE session. Media goes on over the old way until the new one works, and stays there if it never does."""
         connection = Connection(self._newest.ice_controlling, **connection_kwargs(self._servers))
-        ask_patiently(connection)
+        ask_patiently(connection, self._on_lost)
         connection.remote_username, connection.remote_password = fragment.ufrag, fragment.password
         await connection.gather_candidates()
         self._told = 0

@@ -118,7 +118,7 @@ class WebRtcSource:
         except (ValueError, InvalidStateError, InvalidAccessError, LookupError, AttributeError) as error:
             await self.close()
             raise SourceError(f"the offer cannot be answered: {_one_line(error)}") from None
-        self._ice = Ice(self._peer, self._ice_servers)
+        self._ice = Ice(self._peer, self._ice_servers, self._on_lost)
         return str(self._peer.localDescription.sdp)
 
     async def offer(self) -> str:
@@ -196,7 +196,7 @@ class WebRtcSource:
             self._listen_to_reports(watched)
             transport = watched.receiver.transport.transport
             transport.on("statechange", partial(self._on_ice_state, transport))
-            ask_patiently(transport._connection)
+            ask_patiently(transport._connection, self._on_lost)
 
     def _listen_to_reports(self, watched: _Watched) -> None:
         receiver: Any = watched.receiver
@@ -238,7 +238,6 @@ class WebRtcSource:
             await self._ask_for_key_frame()
 
     def _raise_if_lost(self) -> None:
-        """aiortc takes a connection that broke for one that was closed, unless one asks its ICE."""
         if self._lost:
             happened = "was lost" if max(self._decoding.newest_s.values()) > NEVER_S else "could not be made"
             raise SourceError(f"the connection to {self._name} {happened}", retryable=True)
@@ -269,8 +268,11 @@ class WebRtcSource:
             self._over.set()
 
     def _on_ice_state(self, transport: RTCIceTransport) -> None:
-        """Failed: no way was found, or the peer no longer answers whether it wants to be sent to (RFC 7675)."""
         self._lost = self._lost or transport.state == "failed"
+
+    def _on_lost(self) -> None:
+        """The peer no longer answers whether it wants to be sent to. aiortc closes everything, as after a goodbye."""
+        self._lost = True
 
 
 async def _until_it_ends(track: MediaStreamTrack) -> None:

@@ -46,7 +46,7 @@ async def test_sound_goes_on_over_a_restarted_connection():
     peer, source = await publish(Microphone(start_s))
     listener = Listener(source)
     await listener.until(lambda: len(listener.of(AudioChunk)) >= 10)
-    theirs = Ice(peer, [])
+    theirs = Ice(peer, [], lambda: None)
     old = theirs._transport._connection
     new = Connection(ice_controlling=True)
     await new.gather_candidates()

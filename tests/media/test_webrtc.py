@@ -11,7 +11,7 @@ import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection
 
 from monitor.errors import SourceError
-from monitor.media import AudioChunk, MediaInfo, VideoFrame
+from monitor.media import AudioChunk, Lost, MediaInfo, VideoFrame
 from monitor.sources import ice
 from monitor.sources.webrtc import WebRtcSource
 from tests.media.publisher import Camera, Listener, Lossy, Microphone, publish
@@ -78,6 +78,7 @@ async def test_five_percent_loss_hardly_stalls_a_call(codec, repair):
     print(codec, repair, np.round(stalls_s, 2), len(concealed), sum(concealed), lost)
     assert max(stalls_s[0]) < 0.5 + max(stalls_s[1])
     assert lost[0]["audio"] > lost[1]["audio"]
+    assert {kind: sum(item.packets for item in listeners[0].of(Lost) if item.modality == kind) for kind in lost[0]} == lost[0]
     assert repair or sum(earlier and not later for earlier, later in pairwise(concealed)) >= 1
 
 

@@ -156,7 +156,9 @@ async def test_what_a_patch_must_be(running: Running) -> None:
         assert (plain.status, plain.headers["Accept-Patch"]) == (415, FRAGMENT)
         statuses = [(await patch(client, session, "a=mid:0", etag)).status for _ in range(70)]
         assert (statuses[0], statuses[-1]) == (204, 429)
-        assert (await client.get(session)).status == 405
+        for verb in ("GET", "HEAD", "PUT"):  # reserved by RFC 9725
+            assert {(await client.request(verb, path)).status for path in (session, "/whip/guest")} == {405}
+        assert (await client.post(session)).status == 405
 
 
 async def test_a_restart_gets_our_side_and_a_new_etag(running: Running) -> None:
