@@ -1,11 +1,13 @@
 """Does memory stay flat? python -m tools.soak [--streams 8] [--minutes 20] [--slow 1]
 
 Publishers in a process of their own send so many WebRTC calls; this process receives them all, and the readers of `--slow` of them take
-only four items a second. Prints the resident memory every ten seconds, and its slope (least squares, without the first fifth).
+only four items a second. Prints the resident memory every ten seconds, and its slope (least squares, without the first fifth). `--trim`
+gives freed memory back before each look, which tells growth from the C library's reserve.
 """
 
 import argparse
 import asyncio
+import ctypes
 import multiprocessing
 import os
 from multiprocessing.connection import Connection
@@ -69,7 +71,7 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-async def soak(streams: int, minutes: float, slow: int) -> list[float]:
+async def soak(streams: int, minutes: float, slow: int, *, trim: bool = False) -> list[float]:
     """Resident megabytes, every SAMPLE_S. Raises RuntimeError when a stream ends before its time."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=publishers, args=(theirs, Recording.of(SIZE), streams), daemon=True)
@@ -80,7 +82,7 @@ async def soak(streams: int, minutes: float, slow: int) -> list[float]:
             source = WebRtcSource()
             ours.send(await source.answer(await asyncio.to_thread(ours.recv)))
             readers.append(Reader(source, slow=number < slow))
-        return await sampled(readers, round(minutes * 60 / SAMPLE_S))
+        return await sampled(readers, round(minutes * 60 / SAMPLE_S), trim=trim)
     finally:
         for reader in readers:
             await reader.source.close()
@@ -90,10 +92,12 @@ async def soak(streams: int, minutes: float, slow: int) -> list[float]:
         await asyncio.to_thread(process.join)
 
 
-async def sampled(readers: list[Reader], samples: int) -> list[float]:
+async def sampled(readers: list[Reader], samples: int, *, trim: bool) -> list[float]:
     memory_mb: list[float] = []
     for sample in range(samples):
         await asyncio.sleep(SAMPLE_S)
+        if trim:
+            ctypes.CDLL(None).malloc_trim(0)
         memory_mb.append(resident_mb())
         seen, dropped = sum(reader.pictures for reader in readers), sum(reader.channel.dropped for reader in readers)
         print(f"{(sample + 1) * SAMPLE_S:5.0f} s  {memory_mb[-1]:7.1f} MB  {seen} pictures, {dropped} dropped", flush=True)
@@ -114,9 +118,10 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--slow", type=int, default=1)
+    parser.add_argument("--trim", action="store_true")
     chosen = parser.parse_args()
     try:
-        memory_mb = asyncio.run(soak(chosen.streams, chosen.minutes, chosen.slow))
+        memory_mb = asyncio.run(soak(chosen.streams, chosen.minutes, chosen.slow, trim=chosen.trim))
     except RuntimeError as error:
         raise SystemExit(str(error)) from None
     slope = f"{slope_mb_per_h(memory_mb):+.1f} MB/h over {len(memory_mb) * SAMPLE_S / 60:.1f} minutes"

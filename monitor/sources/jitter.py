@@ -120,13 +120,16 @@ class JitterBuffer:
         return min([deadline_s, *(missing.asked_s + ASK_AGAIN_S for missing in self._missing.values())]) if self._asks else deadline_s
 
     def requests(self, now_s: float) -> list[int]:
-        """Sequence numbers to ask the sender for now (RTCP NACK, RFC 4585); each is asked for again until it comes or is given up."""
+        """Sequence numbers to ask the sender for now (RTCP NACK, RFC 4585), least first, as aiortc wants them.
+
+        Each is asked for again until it comes or is given up.
+        """
         if not self._asks:
             return []
         again = [index for index, missing in self._missing.items() if now_s >= missing.asked_s + ASK_AGAIN_S - 1e-6]
         for index in again:
             self._missing[index].asked_s = now_s
-        return [index % 0x10000 for index in again]
+        return sorted(index % 0x10000 for index in again)
 
     def wants_key_frame(self, now_s: float) -> bool:
         """Whether to ask for a key frame now (RTCP PLI); True at most every quarter of a second until one comes."""

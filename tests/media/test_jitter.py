@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from aiortc.rtp import RTCP_RTPFB_NACK, RtcpPacket, RtcpRtpfbPacket
 
 from monitor.sources.jitter import (
     ASK_AGAIN_S,
@@ -87,6 +88,16 @@ def test_a_lost_packet_is_asked_for_until_it_comes():
     assert numbers(buffer.add(second[1], 0.2)) == [1, 2]
     assert buffer.requests(0.3) == []
     assert not buffer.wants_key_frame(0.3)
+
+
+def test_what_is_asked_for_around_the_wrap_can_be_written_down():
+    buffer = JitterBuffer(PATIENCE_S, asks=True)
+    feed(buffer, picture(0, 65_530, key=True))
+    feed(buffer, picture(1, 3))
+    asked = buffer.requests(0.0)
+    assert asked == [0, 1, 2, 65_533, 65_534, 65_535]
+    packet = RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=1, media_ssrc=2, lost=asked)
+    assert RtcpPacket.parse(bytes(packet))[0].lost == asked
 
 
 def test_after_the_deadline_pictures_go_on_damaged_until_a_key_frame():
