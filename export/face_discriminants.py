@@ -12,8 +12,7 @@ from export.fisher import Material, discriminant
 from export.nets.face import FaceNet, appearance, standardise, texture
 
 BATCH = 32
-STILLS_SHARE = 2.0  # pairs of `stills` (DFDC, inswapper): few generators, but ten times as many people as `wild` has
-TEXTURE_STILLS_SHARE = 2.0
+STILLS_SHARE = 1.0  # of appearance, pairs of `stills` (DFDC, inswapper): few generators, but far more people than the pairs of `wild`
 WORN_EVERY = 3  # every third genuine crop is also seen degraded
 Numbers = NDArray[np.float64]
 
@@ -34,7 +33,7 @@ def put_in_discriminants(net: FaceNet, cache: FaceCache, train: list[int], seed:
     split = len(next(iter(clean.values()))) - net.from_texture.in_features
     for read_out, part, alone_share, ridge, stills_share in (
         (net.from_appearance, slice(0, split), 0.5, 0.3, STILLS_SHARE),
-        (net.from_texture, slice(split, None), 0.0, 0.05, TEXTURE_STILLS_SHARE),
+        (net.from_texture, slice(split, None), 0.0, 0.05, 0.0),
     ):
         of = {i: numbers[part] for i, numbers in clean.items()}
         material = Material(
