@@ -65,8 +65,8 @@ def test_quality_is_that_of_clips_and_skips_what_was_not_judged():
         return [{"logit": np.array([logit], np.float32)} for logit in logits]
 
     answers = [clip(0.0, 1.0), clip(2.0, -4.0), clip(3.0), clip()]
-    assert quality("voice_forgery", answers, [False, False, True, False]) == 1.0
-    assert quality("voice_forgery", answers, [True, False, False, True]) == 0.5
+    assert quality("face_forgery", answers, [False, False, True, False]) == 1.0
+    assert quality("face_forgery", answers, [True, False, False, True]) == 0.5
 
 
 def test_lips_must_fit_their_own_voice_better_than_another():
