@@ -30,8 +30,9 @@ LICENCE = (
 )
 TRAINED_ON = (
     "Workshop pool: wild (forged faces of about 100 generators from public demo pages with genuine counterparts; a quarter held out by "
-    "person, page and generator), stills (DFDC swaps with originals, StyleGAN/FFHQ, inswapper), genuine talk of three quarters of its "
-    "speakers, faces, a little avspeech; forgeries of genuine faces made on the spot (export.data.face_workshop). devset was only judged."
+    "person, page and generator), stills (DFDC swaps with originals, StyleGAN/FFHQ, inswapper; one source clip in eight held out), "
+    "genuine talk of three quarters of its speakers, faces, a little avspeech; forgeries of genuine faces made on the spot "
+    "(export.data.face_workshop). devset was only judged."
 )
 
 
