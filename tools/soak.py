@@ -1,13 +1,12 @@
 """Does memory stay flat? python -m tools.soak [--streams 8] [--minutes 20] [--slow 1]
 
 Publishers in a process of their own send so many WebRTC calls; this process receives them all, and the readers of `--slow` of them take
-only four items a second. Prints the resident memory every ten seconds, and its slope (least squares, without the first fifth). `--trim`
-gives freed memory back before each look, which tells growth from the C library's reserve.
+only four items a second. Prints the resident memory every ten seconds, and its slope (least squares, without the first fifth). Freed memory
+goes back to the system as in the service.
 """
 
 import argparse
 import asyncio
-import ctypes
 import multiprocessing
 import os
 from multiprocessing.connection import Connection
@@ -21,6 +20,7 @@ from aiortc import RTCSessionDescription
 from monitor.channel import Channel
 from monitor.media import MediaItem, VideoFrame
 from monitor.pipeline import MEDIA_CAPACITY
+from monitor.service.memory import keep_memory_trimmed
 from monitor.sources.webrtc import WebRtcSource
 from tests.media.publisher import publishing
 from tests.media.recorded import Recording
@@ -71,19 +71,21 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-async def soak(streams: int, minutes: float, slow: int, *, trim: bool = False) -> list[float]:
+async def soak(streams: int, minutes: float, slow: int) -> list[float]:
     """Resident megabytes, every SAMPLE_S. Raises RuntimeError when a stream ends before its time."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=publishers, args=(theirs, Recording.of(SIZE), streams), daemon=True)
     process.start()
     readers: list[Reader] = []
+    trimming = asyncio.create_task(keep_memory_trimmed())
     try:
         for number in range(streams):
             source = WebRtcSource()
             ours.send(await source.answer(await asyncio.to_thread(ours.recv)))
             readers.append(Reader(source, slow=number < slow))
-        return await sampled(readers, round(minutes * 60 / SAMPLE_S), trim=trim)
+        return await sampled(readers, round(minutes * 60 / SAMPLE_S))
     finally:
+        trimming.cancel()
         for reader in readers:
             await reader.source.close()
             await asyncio.gather(reader.tasks[0], return_exceptions=True)
@@ -92,12 +94,10 @@ async def soak(streams: int, minutes: float, slow: int, *, trim: bool = False) -
         await asyncio.to_thread(process.join)
 
 
-async def sampled(readers: list[Reader], samples: int, *, trim: bool) -> list[float]:
+async def sampled(readers: list[Reader], samples: int) -> list[float]:
     memory_mb: list[float] = []
     for sample in range(samples):
         await asyncio.sleep(SAMPLE_S)
-        if trim:
-            ctypes.CDLL(None).malloc_trim(0)
         memory_mb.append(resident_mb())
         seen, dropped = sum(reader.pictures for reader in readers), sum(reader.channel.dropped for reader in readers)
         print(f"{(sample + 1) * SAMPLE_S:5.0f} s  {memory_mb[-1]:7.1f} MB  {seen} pictures, {dropped} dropped", flush=True)
@@ -118,10 +118,9 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--slow", type=int, default=1)
-    parser.add_argument("--trim", action="store_true")
     chosen = parser.parse_args()
     try:
-        memory_mb = asyncio.run(soak(chosen.streams, chosen.minutes, chosen.slow, trim=chosen.trim))
+        memory_mb = asyncio.run(soak(chosen.streams, chosen.minutes, chosen.slow))
     except RuntimeError as error:
         raise SystemExit(str(error)) from None
     slope = f"{slope_mb_per_h(memory_mb):+.1f} MB/h over {len(memory_mb) * SAMPLE_S / 60:.1f} minutes"

@@ -13,6 +13,7 @@ from monitor.alerts.policy import Policies
 from monitor.inference.engine import Engine
 from monitor.media import MODALITIES, Alert, Emit, Event, StreamState
 from monitor.pipeline import Looking, watch
+from monitor.service.memory import keep_memory_trimmed
 from monitor.service.streams import DRAIN_S, Plan, Supervised
 from monitor.service.watchdog import Patience
 from monitor.sinks.live import Live
@@ -66,6 +67,8 @@ class Service:
     async def run(self) -> None:
         """Raises ModelError when the models cannot be used. Returns after `stop`, with every incident closed and written."""
         async with AsyncExitStack() as closing:
+            trimming = asyncio.create_task(keep_memory_trimmed())
+            closing.callback(trimming.cancel)
             if self._log:
                 writing = asyncio.create_task(self._log.run())
                 closing.push_async_callback(self._finish_log, self._log, writing)

@@ -1,7 +1,9 @@
 """A stream's life, try by try: the waits are nothing or an event."""
 
 import asyncio
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from monitor.channel import Channel
 from monitor.errors import SourceError
 from monitor.media import Alert, Emit, Event, QueueDepth, StreamState
+from monitor.service import memory
 from monitor.service.streams import Plan, Supervised
 from monitor.sources import Source
 from tests.fakes import Recorder
@@ -126,3 +129,19 @@ async def test_incidents_of_two_tries_have_different_ids() -> None:
     ids = {event.incident_id for _, event in recorder.events if isinstance(event, Alert)}
     assert len(ids) == 2
     assert all(incident_id.startswith("a-video-1-") for incident_id in ids)
+
+
+async def test_freed_memory_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "TRIM_EVERY_S", 0.01)
+    kept = [bytearray(1000) for _ in range(60_000)]
+    last = kept[-1]
+    kept.clear()
+    before = resident_bytes()
+    trimming = asyncio.create_task(memory.keep_memory_trimmed())
+    await eventually(lambda: resident_bytes() < before - 10_000_000)
+    trimming.cancel()
+    assert len(last) == 1000
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
