@@ -33,7 +33,7 @@ class Material:
     alone: Floats
     alone_generators: Sequence[str]
     base: Floats
-    more_pairs: Floats
+    more_pairs: Floats | None = None
 
 
 def discriminant(of: Material, alone_share: float, ridge: float, wear: float = 0.3, more_share: float = 0.0) -> tuple[Floats, float]:
@@ -46,7 +46,7 @@ def discriminant(of: Material, alone_share: float, ridge: float, wear: float = 0
     pairs, worn = of.pairs / spread, of.worn / spread
     noise = np.cov(of.genuine.T / spread[:, None]) + np.cov(pairs.T) + wear * (worn.T @ worn) / max(1, len(worn))
     lean = even_shares(of.pair_generators) @ pairs
-    if more_share and len(of.more_pairs) > 1:
+    if more_share and of.more_pairs is not None and len(of.more_pairs) > 1:
         more = of.more_pairs / spread
         noise, lean = noise + more_share * np.cov(more.T), lean + more_share * more.mean(0)
     if alone_share:
