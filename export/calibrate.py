@@ -39,9 +39,9 @@ LOWEST = {"audio": ("snr_db",), "video": ("face_px", "face_sharpness")}  # poore
 WORN_EVERY = 3  # clips, for one that is looked at worn too
 HOURS = 10.0  # of rehearsed genuine calls
 HIGHEST_THRESHOLD = 0.999
-TALK_BUDGET, CLIP_BUDGET = 0.02, {"audio": 0.03, "video": 0.0}
-"""Shares of held-out genuine clips that may be called fake: talk into phones and webcams, and the others. Those of voices are mostly studio
-recordings from the pages of synthesis projects and audio libraries: they say less about calls. Calls have a budget of their own."""
+CLIP_BUDGET = {"audio": 0.02, "video": 0.0}
+"""Share of held-out genuine clips that may be called fake. Calls have a budget of their own."""
+
 
 Seen = tuple[HeldClip, Sequence[SeenWindow]]
 
@@ -101,10 +101,7 @@ def calibrate(name: Modality, held: Held, budget: float) -> tuple[ModalityCalibr
     policy = default_policy(name, judged)
     callers = cast(_by_person([(clip, final) for clip in held.talk]), correlation)
     calls = genuine_calls(callers, policy, HOURS)
-    of_talk = [pair for pair in plain if pair[0].kind == TALK]
-    budgets = ((of_talk, TALK_BUDGET), ([pair for pair in plain if pair[0].kind != TALK], CLIP_BUDGET[name]))
-    of_clips = max(threshold_of_clips(some, policy, share) for some, share in budgets)
-    threshold = round(max(threshold_of_calls(calls, policy, budget), of_clips), 3)
+    threshold = round(max(threshold_of_calls(calls, policy, budget), threshold_of_clips(plain, policy, CLIP_BUDGET[name])), 3)
     policy, judged = replace(policy, threshold=threshold), judged.model_copy(update={"threshold": threshold})
     numbers = _numbers_of_clips(plain, policy) | _numbers_of_calls(calls, policy)
     for after_s in (0.0, 7.2, 60.0):

@@ -136,9 +136,8 @@ def _rows(recording: Recording) -> list[Looked]:
                 features["agreement"] = agreement_with(mean_of([each.curve for each in run[:-1]]), run[-1].curve)
             found.append(features)
     for place, each in enumerate(heard):
-        part = _together(
-            *[LipsAndVoice(*(field[: PIECES[place % len(PIECES)]] for field in (each.lips, each.voice, each.seen, each.spoken)))] * 2
-        )
+        steps = PIECES[place % len(PIECES)]
+        part = LipsAndVoice(each.lips[:steps], each.voice[:steps], each.seen[:steps], each.spoken[:steps])
         if not np.isnan(part.curve).all():
             found.append(fitting(part.curve, part.compared_s))
     return [Looked(((features, UNIT_S),), recording.fake, name, generator) for features in found]
