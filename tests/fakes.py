@@ -17,7 +17,7 @@ SPECKLES = np.random.default_rng(5).integers(-60, 60, (160, 160, 1)) * np.ones((
 CALIBRATION = Calibration(
     audio=ModalityCalibration(fusions=(Logistic(weights={"voice": 1.0}, bias=0.0),), threshold=0.8, suspicious=0.5),
     video=ModalityCalibration(fusions=(Logistic(weights={"face": 1.0}, bias=0.0),), threshold=0.8, suspicious=0.5),
-    sync=ModalityCalibration(fusions=(Logistic(weights={"confidence": -2.0}, bias=7.0),), threshold=0.8, suspicious=0.5),
+    sync=ModalityCalibration(fusions=(Logistic(weights={"fit": -3.5}, bias=5.5),), threshold=0.8, suspicious=0.5),
     models_sha256={},
     fitted_on="nothing: a fake for tests",
     made_with="tests/fakes.py",

@@ -23,7 +23,7 @@ CALIBRATION = Calibration(
         threshold=0.8,
         suspicious=0.5,
     ),
-    sync=ModalityCalibration(fusions=(Logistic(weights={"confidence": -10.0}, bias=2.0),), threshold=0.8, suspicious=0.5),
+    sync=ModalityCalibration(fusions=(Logistic(weights={"fit": -10.0}, bias=2.0),), threshold=0.8, suspicious=0.5),
     models_sha256={},
     fitted_on="a test",
     made_with="a test",
