@@ -18,7 +18,7 @@ from tests.interop.chromium import publishing
 from tests.interop.conftest import need
 
 ROOT = Path(__file__).parents[2]
-MODELS = ("face_detector", "face_forgery", "voice_forgery", "audio_visual")
+MODELS = ("face_detector", "face_forgery", "mouth_texture", "voice_forgery", "audio_visual")
 CALL = Path(str(files("monitor").joinpath("demo", "call.mp4")))
 
 
