@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.alerts.calibration import Calibration, Logistic, ModalityCalibration
-from monitor.inference.detectors import Detectors
+from monitor.inference.detectors import Detectors, LipsAndVoice
 from monitor.media import FaceView, FrameFaces, MediaInfo, Reason, Score, SyncSource, Window
 
 RNG = np.random.default_rng(4)
@@ -143,3 +143,14 @@ async def test_only_the_fresh_part_is_looked_at_again() -> None:
     await Detectors(models, CALIBRATION).judge(late)  # type: ignore[arg-type]
     (crops,) = [inputs["face"] for name, inputs in models.calls if name == "face_forgery"]
     assert len(crops) == 6, "of twelve crops in the window six lie in its fresh half"
+
+
+def test_lips_that_grimace_and_say_nothing_are_told_from_speaking_ones():
+    rng = np.random.default_rng(3)
+    turns = rng.standard_normal((60, 8))
+    speaking = (turns / np.linalg.norm(turns, axis=1, keepdims=True)).astype(np.float32)
+    slow = np.cumsum(0.02 * turns, axis=0) + 1.0
+    grimacing = (slow / np.linalg.norm(slow, axis=1, keepdims=True)).astype(np.float32)
+    seen = np.ones(60, np.bool_)
+    assert LipsAndVoice(speaking, speaking, seen, seen).lips_speak
+    assert not LipsAndVoice(grimacing, speaking, seen, seen).lips_speak
