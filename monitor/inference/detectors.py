@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ STILL_EMBEDDINGS = 0.2  # mean change of the lip embedding from step to step; 1 
 TOO_POOR: dict[str, Reason] = {"face_px": "face_too_small", "face_sharpness": "face_blurred", "snr_db": "no_speech"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LipsAndVoice:
     """Embeddings of the same seconds, float32 [steps, D] each, and where each was there to be judged, bool [steps]."""
 
@@ -29,7 +30,7 @@ class LipsAndVoice:
     seen: NDArray[np.bool_]
     spoken: NDArray[np.bool_]
 
-    @property
+    @cached_property
     def curve(self) -> NDArray[np.float32]:
         return similarity_curve(self.lips, self.voice, self.seen & self.spoken)
 

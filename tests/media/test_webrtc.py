@@ -121,15 +121,20 @@ async def test_close_in_the_middle_ends_quietly():
     await peer.close()
 
 
+async def heard_call():
+    """A peer whose microphone is heard already, its listener, and its ICE connection."""
+    peer, source = await publish(Microphone(asyncio.get_running_loop().time()))
+    listener = Listener(source)
+    await listener.until(lambda: len(listener.of(AudioChunk)) >= 3)
+    return peer, listener, peer.getTransceivers()[0].sender.transport.transport._connection
+
+
 async def test_a_peer_that_no_longer_answers_is_lost_not_gone(monkeypatch):
     """It is asked from time to time (RFC 7675); aiortc then closes everything without an error."""
     monkeypatch.setattr(ice, "CONSENT_EVERY_S", 0.2)
     monkeypatch.setattr(ice, "CONSENT_REPEATS", 0)
     monkeypatch.setattr(ice, "CONSENT_S", 1.0)
-    peer, source = await publish(Microphone(asyncio.get_running_loop().time()))
-    listener = Listener(source)
-    await listener.until(lambda: len(listener.of(AudioChunk)) >= 3)
-    connection = peer.getTransceivers()[0].sender.transport.transport._connection
+    peer, listener, connection = await heard_call()
     for protocol in connection._protocols:
         protocol.send_stun = lambda message, address: None  # it answers no more
     with pytest.raises(SourceError, match="the connection to the publisher was lost") as caught:
@@ -141,10 +146,7 @@ async def test_a_peer_that_no_longer_answers_is_lost_not_gone(monkeypatch):
 async def test_a_peer_that_answers_late_is_kept(monkeypatch):
     monkeypatch.setattr(ice, "CONSENT_EVERY_S", 0.1)
     monkeypatch.setattr(ice, "CONSENT_S", 2.5)
-    peer, source = await publish(Microphone(asyncio.get_running_loop().time()))
-    listener = Listener(source)
-    await listener.until(lambda: len(listener.of(AudioChunk)) >= 3)
-    connection = peer.getTransceivers()[0].sender.transport.transport._connection
+    peer, listener, connection = await heard_call()
     loop = asyncio.get_running_loop()
     for protocol in connection._protocols:
         answer_at_once = protocol.send_stun

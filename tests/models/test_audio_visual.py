@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 
 import monitor
+from export.onnx_files import open_onnx
 from monitor.inference.card import read_card
 
 PATH = Path(monitor.__file__).parents[1] / "exported_models" / "audio_visual.onnx"
@@ -17,9 +18,7 @@ Inputs = dict[str, np.ndarray]
 
 @pytest.fixture(scope="module")
 def session() -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(PATH), options, providers=["CPUExecutionProvider"])
+    return open_onnx(PATH)
 
 
 def run(session: onnxruntime.InferenceSession, inputs: Inputs) -> dict[str, np.ndarray]:

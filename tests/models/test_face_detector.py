@@ -8,9 +8,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import onnxruntime
 import pytest
 
+from export.onnx_files import open_onnx
 from monitor.faces.crop import face_crop
 from monitor.faces.detect import FaceDetector
 from monitor.faces.watch import FaceWatcher
@@ -24,9 +24,7 @@ YUNET = Path(os.environ.get("DEEPFAKE_POOL") or ROOT.parent / "shared") / "weigh
 
 
 def load(path: Path) -> FaceDetector:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_onnx(path)
     names = [output.name for output in session.get_outputs()]
 
     def run(picture: np.ndarray) -> Mapping[str, np.ndarray]:

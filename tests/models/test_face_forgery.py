@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from export.onnx_files import open_onnx
 from monitor.inference.card import read_card
 
 MODEL = Path(__file__).parents[2] / "exported_models" / "face_forgery.onnx"
@@ -14,9 +15,7 @@ MODEL = Path(__file__).parents[2] / "exported_models" / "face_forgery.onnx"
 
 @pytest.fixture(scope="module")
 def session() -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
+    return open_onnx(MODEL)
 
 
 def faces(count: int) -> np.ndarray:

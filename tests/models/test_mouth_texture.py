@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from export.onnx_files import open_onnx
 from monitor.inference.card import read_card
 from monitor.inference.inputs import at_full_rate
 
@@ -15,9 +16,7 @@ MODEL = Path(__file__).parents[2] / "exported_models" / "mouth_texture.onnx"
 
 @pytest.fixture(scope="module")
 def session() -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
+    return open_onnx(MODEL)
 
 
 def talking(seed: int, steps: int = 60, grain: float = 4.0) -> np.ndarray:

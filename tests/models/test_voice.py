@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 import monitor
+from export.onnx_files import open_onnx
 from monitor.inference.card import read_card
 from monitor.speech.features import fixed_rms, log_spectrum
 
@@ -19,9 +20,7 @@ PATH = Path(monitor.__file__).parents[1] / "exported_models" / "voice_forgery.on
 
 @pytest.fixture(scope="module")
 def session() -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(PATH), options, providers=["CPUExecutionProvider"])
+    return open_onnx(PATH)
 
 
 def logits(session: onnxruntime.InferenceSession, clips: list[np.ndarray]) -> np.ndarray:
