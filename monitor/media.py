@@ -1,6 +1,7 @@
 """What flows through a stream, from decoded media to alerts. Everything here is immutable; seconds are on the stream's one clock.
 
 MediaInfo, VideoFrame, AudioChunk   a source puts these into the stream's channel, and Lost for what never became media
+Picture, Pixels, Luma               what a VideoFrame shows; colours are made only for pictures that somebody looks at in colour
 FaceView, FrameFaces                what the face steps saw in one frame
 Window                              the same seconds of both modalities
 Score                               what the models think of the newest seconds of a window
@@ -10,8 +11,9 @@ Event, Emit                         everything a stream reports to its sinks
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,12 +48,52 @@ class MediaInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Luma:
+    """Brightness as it was sent: uint8 [height, width], lines may be padded. Without `full_range` 16 is black and 235 is white."""
+
+    pixels: NDArray[np.uint8]
+    full_range: bool = True
+
+
+class Picture(Protocol):
+    """An upright picture with square pixels. `rgb`, uint8 [height, width, 3], may be converted when it is first asked for."""
+
+    @property
+    def size_wh(self) -> tuple[int, int]: ...
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]: ...
+
+    @property
+    def luma(self) -> Luma: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A picture that is RGB already."""
+
+    rgb: NDArray[np.uint8]
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+    @property
+    def luma(self) -> Luma:
+        return Luma(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
 class VideoFrame:
-    """One upright picture: uint8 [height, width, 3], RGB. `concealed` marks a frame the decoder invented to hide a loss."""
+    """A picture and its time. `concealed` marks a frame the decoder invented to hide a loss."""
 
     time_s: float
-    rgb: NDArray[np.uint8]
+    picture: Picture
     concealed: bool = False
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        return self.picture.rgb
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from monitor.alerts.calibration import Calibration, Logistic, ModalityCalibratio
 from monitor.alerts.policy import Policies
 from monitor.channel import Channel
 from monitor.errors import SourceError
-from monitor.media import AudioChunk, Detection, Event, MediaInfo, MediaItem, Score, VideoFrame, Window
+from monitor.media import AudioChunk, Detection, Event, MediaInfo, MediaItem, Pixels, Score, VideoFrame, Window
 
 LANDMARKS = np.array([[60, 60], [100, 60], [80, 85], [65, 105], [95, 105]], np.float32)
 SPECKLES = np.random.default_rng(5).integers(-60, 60, (160, 160, 1)) * np.ones((1, 1, 3), int)  # sharp enough for the quality gate
@@ -61,7 +61,7 @@ class ScriptedSource:
                 yield AudioChunk(time_s, np.full(640, level, np.float32))
             if self.info.has_video and step % 3 == 0 and _inside(time_s, self.pictures):
                 grey = 230 if _inside(time_s, self.forged_face) else 20
-                yield VideoFrame(time_s, (grey + SPECKLES).clip(0, 255).astype(np.uint8))
+                yield VideoFrame(time_s, Pixels((grey + SPECKLES).clip(0, 255).astype(np.uint8)))
 
 
 @dataclass

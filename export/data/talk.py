@@ -15,6 +15,7 @@ from monitor.faces.crop import MOUTH_PX
 from monitor.faces.detect import FaceDetector
 from monitor.faces.watch import FaceWatcher
 from monitor.media import AUDIO_RATE_HZ, FrameFaces, VideoFrame
+from monitor.sources.pictures import DecodedPicture
 
 FOLDERS = ("avspeech", "talk", "wild", "devset")
 HELD_SPEAKER_SHARE = 0.22
@@ -118,8 +119,7 @@ def watch_clip(path: Path, detector: FaceDetector) -> tuple[NDArray[np.float64],
         for frame in container.decode(*container.streams.video[:1], *container.streams.audio[:1]):
             if isinstance(frame, av.VideoFrame):
                 zero_s = float(frame.time or 0.0) if zero_s < 0 else zero_s
-                rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-                finished += watcher.add(VideoFrame(float(frame.time or 0.0) - zero_s, rgb))
+                finished += watcher.add(VideoFrame(float(frame.time or 0.0) - zero_s, DecodedPicture(frame)))
             elif isinstance(frame, av.AudioFrame):
                 pieces += [(float(piece.time or 0.0), piece.to_ndarray()[0]) for piece in resampler.resample(frame)]
     finished += watcher.flush()

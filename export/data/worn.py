@@ -3,7 +3,7 @@
 How a clip is worn is drawn from its seed and nothing else, so genuine and forged clips wear alike.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.data.pool import Floats
 from export.data.recordings import items_of
 from monitor.channel import Channel
-from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaItem, VideoFrame
+from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaItem, Pixels, VideoFrame
 
 BANDS_HZ = (3400, 5000, 7000, 8000)
 
@@ -55,7 +55,7 @@ class Worn:
         sound = worn_sound(np.concatenate([chunk.samples for chunk in chunks]), wear, self.seed) if chunks else np.zeros(0, np.float32)
         for item in everything:
             if isinstance(item, VideoFrame):
-                await out.put(replace(item, rgb=worn_picture(item.rgb, wear)))
+                await out.put(VideoFrame(item.time_s, Pixels(worn_picture(item.rgb, wear)), item.concealed))
             elif isinstance(item, AudioChunk):
                 samples, sound = sound[: len(item.samples)], sound[len(item.samples) :]
                 await out.put(AudioChunk(item.time_s, samples))

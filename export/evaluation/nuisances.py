@@ -20,7 +20,7 @@ from export.evaluation.judging import Judged, Product, counts, progress_bar, sco
 from export.evaluation.metrics import Scores, auc, matched
 from export.evaluation.robustness import at_loudness, degraded
 from export.evaluation.sources import file_source, only, pictures_of, samples_of, showing, sounding, thinned
-from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaItem, Modality, VideoFrame
+from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaItem, Modality, Pixels, VideoFrame
 from monitor.sources import Source
 
 Told = dict[str, Any]
@@ -113,7 +113,7 @@ PICTURE_WAYS: dict[str, Way] = {
     "height_px": Way(
         "resolution",
         f"all resized to {EQUAL_HEIGHT_PX} px",
-        lambda items, rng: showing([replace(frame, rgb=_resized(frame.rgb)) for frame in pictures_of(items)]),
+        lambda items, rng: showing([replace(frame, picture=Pixels(_resized(frame.rgb))) for frame in pictures_of(items)]),
     ),
     "frame_rate_hz": Way(
         "frame rate", f"all at {EQUAL_HZ} pictures a second", lambda items, rng: showing(thinned(pictures_of(items), EQUAL_HZ))

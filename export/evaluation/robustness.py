@@ -13,7 +13,7 @@ from export.data.sound import CODECS, through_codec
 from export.evaluation.judging import Judged, Product, Way, scores_of
 from export.evaluation.metrics import auc, interval
 from export.evaluation.sources import looked_at, pictures_of, samples_of, showing, sounding
-from monitor.media import AudioChunk, Modality, VideoFrame
+from monitor.media import AudioChunk, Modality, Pixels, VideoFrame
 
 LEVELS = (1, 2, 3, 4, 5)
 SECONDS = 2.4  # of each clip: one window
@@ -36,7 +36,10 @@ def picture_ways(levels: Sequence[int]) -> Mapping[tuple[str, int], Way]:
     """Each distortion at each level as a function from a clip's pictures to a source. Pictures that no face is judged by are left out."""
 
     def each_picture(name: str, level: int) -> Way:
-        return lambda items, rng: showing([replace(f, rgb=DISTORTIONS[name](f.rgb, level)) for f in looked_at(pictures_of(items))])
+        def distorted(frame: VideoFrame) -> VideoFrame:
+            return replace(frame, picture=Pixels(DISTORTIONS[name](frame.rgb, level)))
+
+        return lambda items, rng: showing([distorted(frame) for frame in looked_at(pictures_of(items))])
 
     def whole_call(name: str, level: int) -> Way:
         return lambda items, rng: showing(looked_at(degraded(pictures_of(items), name, level, rng)))
@@ -84,7 +87,7 @@ def at_loudness(samples: Floats, level_db: float) -> Floats:
 def degraded(frames: list[VideoFrame], name: str, level: int, rng: np.random.Generator) -> list[VideoFrame]:
     """What a call does to a run of pictures (see `export.data.degrade_video`)."""
     pictures = DEGRADATIONS[name]([frame.rgb for frame in frames], rng, level)
-    return [replace(frame, rgb=picture) for frame, picture in zip(frames, pictures, strict=True)]
+    return [replace(frame, picture=Pixels(picture)) for frame, picture in zip(frames, pictures, strict=True)]
 
 
 def _suite(product: Product, clips: Sequence[LabelledClip], modality: Modality, ways: Mapping[tuple[str, int], Way]) -> Told:

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.media import Luma
+
 FACE_PX = 128
 MOUTH_PX = 64
 TILE_PX = 12
@@ -16,6 +18,7 @@ _TEMPLATE = np.array([[0.3415, 0.4056], [0.6565, 0.4047], [0.5001, 0.5609], [0.3
 FACE_POINTS = _TEMPLATE - [0.0, 0.02]
 MOUTH_POINTS = (_TEMPLATE - [0.5, 0.73]) * 1.75 + [0.5, 0.5]
 Image = NDArray[np.uint8]
+_WIDENED: Image = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 
 
 def face_crop(rgb: Image, landmarks_xy: NDArray[np.float32], margin_px: int = 0) -> Image:
@@ -26,21 +29,26 @@ def face_crop(rgb: Image, landmarks_xy: NDArray[np.float32], margin_px: int = 0)
     return _warp(rgb, landmarks_xy, FACE_POINTS * FACE_PX + margin_px, FACE_PX + 2 * margin_px)
 
 
-def mouth_crop(rgb: Image, landmarks_xy: NDArray[np.float32]) -> Image:
-    """Upright lower face around the lips, gray uint8 [64, 64]."""
-    return _warp(rgb, landmarks_xy, MOUTH_POINTS * MOUTH_PX, MOUTH_PX, gray=True)
+def mouth_crop(luma: Luma, landmarks_xy: NDArray[np.float32]) -> Image:
+    """Upright lower face around the lips, gray uint8 [64, 64], 0..255."""
+    return at_full_range(_warp(luma.pixels, landmarks_xy, MOUTH_POINTS * MOUTH_PX, MOUTH_PX), luma)
 
 
-def _warp(rgb: Image, landmarks_xy: NDArray[np.float32], target_xy: NDArray[np.floating], size: int, *, gray: bool = False) -> Image:
+def at_full_range(gray: Image, luma: Luma) -> Image:
+    """`gray`, some of the brightness of `luma`, stretched so that 0 is black and 255 is white."""
+    return gray if luma.full_range else cv2.LUT(gray, _WIDENED)  # type: ignore[return-value]
+
+
+def _warp(picture: Image, landmarks_xy: NDArray[np.float32], target_xy: NDArray[np.floating], size: int) -> Image:
     """Square crop of `size` px. Only the part of the frame that it shows is touched, and averaged first where it must shrink a lot."""
     cos, sin, x, y = _fitted(landmarks_xy, target_xy)
     scale = max(math.hypot(cos, sin), 1e-6)
     kept = next((side for side in TILE_SIDES_PX if side * MOST_SHRINKING >= TILE_PX * scale), TILE_PX)
     step = TILE_PX / kept
     dx, dy, half = size / 2 - x, size / 2 - y, size / 2 * (abs(cos) + abs(sin)) / scale**2 + 2 * step
-    across = _tiles((cos * dx + sin * dy) / scale**2, half, rgb.shape[1])
-    down = _tiles((cos * dy - sin * dx) / scale**2, half, rgb.shape[0])
-    part = _shrunk(rgb, across, down, kept, gray=gray)
+    across = _tiles((cos * dx + sin * dy) / scale**2, half, picture.shape[1])
+    down = _tiles((cos * dy - sin * dx) / scale**2, half, picture.shape[0])
+    part = _shrunk(picture, across, down, kept)
     left, top = across.start + step / 2 - 0.5, down.start + step / 2 - 0.5
     matrix = np.array([[cos * step, -sin * step, cos * left - sin * top + x], [sin * step, cos * step, sin * left + cos * top + y]])
     return cv2.warpAffine(part, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
@@ -54,11 +62,9 @@ def _tiles(centre: float, half: float, length: int) -> range:
     return range(low * TILE_PX, (high + 1) * TILE_PX)
 
 
-def _shrunk(rgb: Image, across: range, down: range, kept: int, *, gray: bool) -> Image:
+def _shrunk(picture: Image, across: range, down: range, kept: int) -> Image:
     """That part of the frame, each tile shrunk to `kept` px; whichever part is taken, so that a wider crop holds the narrower one."""
-    part = rgb[down.start : down.stop, across.start : across.stop]
-    if gray:
-        part = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
+    part = picture[down.start : down.stop, across.start : across.stop]
     if kept == TILE_PX:
         return part
     below, beside = len(down) - part.shape[0], len(across) - part.shape[1]

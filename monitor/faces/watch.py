@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.faces.crop import face_crop, mouth_crop
+from monitor.faces.crop import at_full_range, face_crop, mouth_crop
 from monitor.faces.quality import MIN_FACE_PX, MIN_SHARPNESS, refusal
 from monitor.faces.track import Tracker
-from monitor.media import Detection, FaceView, FrameFaces, Reason, VideoFrame
+from monitor.media import Detection, FaceView, FrameFaces, Luma, Reason, VideoFrame
 
 Detect = Callable[[NDArray[np.uint8]], list[Detection]]
 MAX_FACES = 6  # per frame, the largest; more cannot be judged in time
@@ -72,7 +72,7 @@ class FaceWatcher:
         self._newest_s = -np.inf
         self._usual_gap_s = 1 / 30  # running mean of the time between frames
         self._skipped = 0
-        self._last_shape: tuple[int, ...] = ()
+        self._last_size_wh = (0, 0)
         self._last_thumbnail: NDArray[np.uint8] | None = None
         self._looked_thumbnail: NDArray[np.uint8] | None = None
 
@@ -82,14 +82,14 @@ class FaceWatcher:
             return []
         done: list[FrameFaces] = []
         if not frame.concealed:
-            small = thumbnail(frame.rgb)
+            small, size_wh = thumbnail(frame.picture.luma), frame.picture.size_wh
             cut = scene_cut(self._last_thumbnail, small)
-            if cut or (self._last_shape and frame.rgb.shape != self._last_shape):
+            if cut or size_wh != self._last_size_wh:
                 done += self.flush()
                 self._last, self._still = _Look(-np.inf), False
                 if cut:
                     self._tracker.cut()
-            self._last_thumbnail, self._last_shape = small, frame.rgb.shape
+            self._last_thumbnail, self._last_size_wh = small, size_wh
         self._waiting.append(frame)
         interval_s = self._interval_s * (2 if self._still and _change(self._looked_thumbnail, self._last_thumbnail) < STILL_CHANGE else 1)
         due = frame.time_s - self._last.time_s >= interval_s * 0.9  # the nearest frame, not the first one after
@@ -125,9 +125,9 @@ class FaceWatcher:
         self._waiting = self._waiting[index + 1 :]
         found = sorted(self._detect(frame.rgb), key=_area, reverse=True)[:MAX_FACES]
         look = _Look(frame.time_s)
-        height = frame.rgb.shape[0]
+        height = frame.picture.size_wh[1]
         for (track_id, _), detection in zip(self._tracker.update(frame.time_s, [_shrink(d, height) for d in found]), found, strict=True):
-            look.faces[track_id] = _Seen(detection, refusal(frame.rgb, detection, self._min_face_px, self._min_sharpness))
+            look.faces[track_id] = _Seen(detection, refusal(frame.picture.luma, detection, self._min_face_px, self._min_sharpness))
         earlier = before[-1] if before and frame.time_s - before[-1].time_s <= MAX_EARLIER_S and not before[-1].concealed else None
         done = [self._between(waited, look) for waited in before]
         due = {i for i, seen in look.faces.items() if seen.reason is None and (last or self._crop_is_due(frame.time_s, i, earlier))}
@@ -160,9 +160,10 @@ class FaceWatcher:
         )
 
 
-def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """18 × 32 pixels picked out of the picture, uint8 [18, 32, 3]."""
-    return cv2.resize(rgb, (32, 18), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
+def thumbnail(luma: Luma) -> NDArray[np.uint8]:
+    """18 × 32 pixels picked out of the picture, gray uint8 [18, 32]."""
+    picked = cv2.resize(luma.pixels, (32, 18), interpolation=cv2.INTER_NEAREST_EXACT)
+    return at_full_range(picked, luma)  # type: ignore[arg-type]
 
 
 def scene_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
@@ -207,12 +208,12 @@ def _mix(a: Detection, b: Detection, share: float) -> Detection:
 
 
 def _view(frame: VideoFrame, track_id: int, face: Detection, reason: Reason | None) -> FaceView:
-    height, width = frame.rgb.shape[:2]
+    width, height = frame.picture.size_wh
     x0, y0, x1, y1 = face.box_xyxy
     box = (max(x0 / width, 0.0), max(y0 / height, 0.0), min(x1 / width, 1.0), min(y1 / height, 1.0))
     if reason is not None or frame.concealed:
         return FaceView(track_id, box, reason=reason)
-    return FaceView(track_id, box, mouth_gray=mouth_crop(frame.rgb, face.landmarks_xy), side_px=min(x1 - x0, y1 - y0))
+    return FaceView(track_id, box, mouth_gray=mouth_crop(frame.picture.luma, face.landmarks_xy), side_px=min(x1 - x0, y1 - y0))
 
 
 def _whole_view(frame: VideoFrame, earlier: VideoFrame | None, track_id: int, seen: _Seen, due: bool) -> FaceView:

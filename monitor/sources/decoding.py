@@ -12,7 +12,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 
 from monitor.media import AudioChunk, Lost, MediaInfo, MediaItem, VideoFrame
 from monitor.sources.limits import Rates
-from monitor.sources.pictures import upright_rgb
+from monitor.sources.pictures import DecodedPicture
 from monitor.sources.reading import Batches
 from monitor.sources.sound import SoundTrack
 
@@ -122,4 +122,4 @@ class Decoding:
         if frame.kind == "audio":
             return self._sound.add(frame.time_s, decoded)
         self._rates.picture(decoded.width, decoded.height)
-        return [VideoFrame(frame.time_s, upright_rgb(decoded), frame.concealed or bool(decoded.is_corrupt))]
+        return [VideoFrame(frame.time_s, DecodedPicture(decoded), frame.concealed or bool(decoded.is_corrupt))]

@@ -20,7 +20,7 @@ from monitor.media import AudioChunk, MediaInfo, MediaItem, SyncSource, VideoFra
 from monitor.sources.clocks import CameraClock, FileClock
 from monitor.sources.limits import Rates
 from monitor.sources.opening import explain_live
-from monitor.sources.pictures import upright_rgb
+from monitor.sources.pictures import DecodedPicture
 from monitor.sources.sound import SoundTrack
 
 DECODER_THREADS = 2  # for recordings; a live stream takes one, for streams are many
@@ -82,7 +82,7 @@ def read_live(container: InputContainer, name: str, ingest: Ingest) -> Iterator[
         try:
             for item in _decoded(_counted(container, tracks, rates), tracks, clock):
                 if isinstance(item, VideoFrame):
-                    rates.picture(item.rgb.shape[1], item.rgb.shape[0])
+                    rates.picture(*item.picture.size_wh)
                 if clock.sync_source != reported:
                     reported = clock.sync_source
                     yield [tracks.info(reported)]
@@ -122,7 +122,7 @@ def _decoded(packets: "Iterator[Packet[Any]]", tracks: Tracks, clock: FileClock 
                     time_s = next_frame_s if timestamp_s is None else clock.time_s("video", timestamp_s)
                     time_s = max(time_s, next_frame_s - frame_s)  # a decoder that gives frames out of order must not turn time back
                     next_frame_s = time_s + frame_s
-                    yield VideoFrame(time_s, upright_rgb(frame, tracks.pixel_aspect), bool(frame.is_corrupt))
+                    yield VideoFrame(time_s, DecodedPicture(frame, tracks.pixel_aspect), bool(frame.is_corrupt))
         except (av.FFmpegError, ValueError):
             continue  # a packet that cannot be decoded is lost like one that never came
     yield from sound.flush()

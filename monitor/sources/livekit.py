@@ -20,7 +20,7 @@ from monitor.errors import SourceError
 from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaInfo, MediaItem, VideoFrame
 from monitor.sources.limits import Rates
 from monitor.sources.opening import safe_name
-from monitor.sources.pictures import upright_rgb
+from monitor.sources.pictures import DecodedPicture
 from monitor.sources.relay import relay_to
 
 AUDIO_FRAME_MS = 20
@@ -131,7 +131,7 @@ class LiveKitSource:
             self._rates.picture(frame.width, frame.height)
             rgb = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, 3)
             rgb = np.ascontiguousarray(np.rot90(rgb, -int(event.rotation)))  # VIDEO_ROTATION_90 is 1, clockwise
-            out.put_nowait(VideoFrame(now_s, await asyncio.to_thread(upright_rgb, av.VideoFrame.from_ndarray(rgb, format="rgb24"))))
+            out.put_nowait(VideoFrame(now_s, await asyncio.to_thread(DecodedPicture, av.VideoFrame.from_ndarray(rgb, format="rgb24"))))
 
     async def _hear(self, track: Any, out: Channel[MediaItem]) -> None:
         stream = self._sdk.AudioStream(track, sample_rate=AUDIO_RATE_HZ, num_channels=1, frame_size_ms=AUDIO_FRAME_MS)

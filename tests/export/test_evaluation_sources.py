@@ -16,7 +16,7 @@ from export.evaluation.sources import Chained, collect, file_source, looked_at, 
 from monitor.channel import Channel
 from monitor.errors import SourceError
 from monitor.faces.watch import FaceWatcher
-from monitor.media import AudioChunk, Detection, MediaInfo, MediaItem, VideoFrame
+from monitor.media import AudioChunk, Detection, MediaInfo, MediaItem, Pixels, VideoFrame
 from monitor.sources import Source
 from tests.synth import Recipe, write_media
 
@@ -82,7 +82,7 @@ class Endless:
         await out.put(MediaInfo(has_audio=False, has_video=True, sync_source="container"))
         try:
             for n in range(1_000_000):
-                await out.put(VideoFrame(n / 25, np.zeros((4, 4, 3), np.uint8)))
+                await out.put(VideoFrame(n / 25, Pixels(np.zeros((4, 4, 3), np.uint8))))
         except asyncio.CancelledError:
             self.cancelled = True
             raise

@@ -12,10 +12,11 @@ from monitor.faces.detect import FaceDetector, decode, letterbox
 from monitor.faces.quality import refusal, sharpness
 from monitor.faces.track import Tracker
 from monitor.faces.watch import FaceWatcher, scene_cut, thumbnail
-from monitor.media import Detection, FrameFaces, VideoFrame
+from monitor.media import Detection, FrameFaces, Luma, Pixels, VideoFrame
 
 PATTERN = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 GRAIN = np.random.default_rng(3).integers(0, 255, (360, 640, 3)).astype(np.uint8)
+GRAY = GRAIN[:, :, 1]
 STAMP_PX = 8  # the picture's corner says which picture it is
 
 
@@ -38,7 +39,7 @@ class Stage:
     def frame(self, time_s: float, concealed: bool = False, background: np.ndarray = GRAIN) -> VideoFrame:
         rgb = background[: self.height, : self.width].copy()
         rgb[0, :STAMP_PX, 0] = np.frombuffer(np.float64(time_s).tobytes(), np.uint8)
-        return VideoFrame(time_s, rgb, concealed)
+        return VideoFrame(time_s, Pixels(rgb), concealed)
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
         time_s = float(np.frombuffer(rgb[0, :STAMP_PX, 0].tobytes(), np.float64)[0])
@@ -188,9 +189,10 @@ def test_a_scene_cut_starts_new_ids_in_the_same_place_and_nothing_moves_across_i
 
 
 def test_a_flash_is_no_scene_cut() -> None:
-    soft = np.linspace(0, 160, 640)[None, :, None] * np.ones((360, 1, 3))
-    assert not scene_cut(thumbnail(soft.astype(np.uint8)), thumbnail((soft + 60).astype(np.uint8)))
-    assert scene_cut(thumbnail(soft.astype(np.uint8)), thumbnail(soft.astype(np.uint8)[:, ::-1]))
+    soft = np.linspace(0, 160, 640) * np.ones((360, 1))
+    usual, flash, mirrored = (thumbnail(Luma(each.astype(np.uint8))) for each in (soft, soft + 60, soft[:, ::-1]))
+    assert not scene_cut(usual, flash)
+    assert scene_cut(usual, mirrored)
 
 
 @pytest.mark.parametrize("steps_s", [[0.01, 0.3, 0.04, 0.04, 0.09], [0.5], [1.7, 0.02], [0.033, 0.034, 0.02, 0.05]])
@@ -265,13 +267,13 @@ def test_frames_that_go_back_in_time_are_ignored() -> None:
 
 
 def test_reasons_of_the_quality_gate() -> None:
-    soft = np.ascontiguousarray(np.broadcast_to(np.linspace(0, 255, 640)[None, :, None], (360, 640, 3)).astype(np.uint8))
-    assert refusal(GRAIN, face(100, 80, 47)) == "face_too_small"
-    assert refusal(GRAIN, face(100, 80, 49)) is None
-    assert refusal(soft, face(100, 80, 100)) == "face_blurred"
-    assert refusal(soft, face(100, 80, 100), min_sharpness=0.0) is None
-    assert sharpness(GRAIN, face(100, 80, 200)) == pytest.approx(sharpness(GRAIN // 2, face(100, 80, 200)), rel=0.1)
-    assert refusal(GRAIN, face(700, 500, 100)) == "face_blurred"
+    soft = np.ascontiguousarray(np.broadcast_to(np.linspace(0, 255, 640), (360, 640)).astype(np.uint8))
+    assert refusal(Luma(GRAY), face(100, 80, 47)) == "face_too_small"
+    assert refusal(Luma(GRAY), face(100, 80, 49)) is None
+    assert refusal(Luma(soft), face(100, 80, 100)) == "face_blurred"
+    assert refusal(Luma(soft), face(100, 80, 100), min_sharpness=0.0) is None
+    assert sharpness(GRAY, face(100, 80, 200)) == pytest.approx(sharpness(GRAY // 2, face(100, 80, 200)), rel=0.1)
+    assert refusal(Luma(GRAY), face(700, 500, 100)) == "face_blurred"
 
 
 def test_a_refused_face_is_reported_with_its_reason_and_without_crops() -> None:
@@ -357,12 +359,14 @@ def test_crops_of_any_size_sit_where_the_landmarks_say(side: int, angle: float) 
     ramp = np.ascontiguousarray(np.broadcast_to((np.arange(640) * 0.4)[None, :, None], (480, 640, 3)).round().astype(np.uint8))
     turn = np.array([[np.cos(np.radians(angle)), -np.sin(np.radians(angle))], [np.sin(np.radians(angle)), np.cos(np.radians(angle))]])
     landmarks = ((PATTERN - 0.5) @ turn.T * side + [320, 240]).astype(np.float32)
-    for crop, points, size in ((face_crop, FACE_POINTS, 128), (mouth_crop, MOUTH_POINTS, 64)):
+    crops = (face_crop(ramp, landmarks), FACE_POINTS), (mouth_crop(Pixels(ramp).luma, landmarks), MOUTH_POINTS)
+    for crop, points in crops:
+        size = len(crop)
         matrix = np.linalg.inv(similarity(landmarks, points * size))
         rows, columns = np.mgrid[8 : size - 8, 8 : size - 8]
         x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2]
         inside = (x > 2) & (x < 637)
-        got = crop(ramp, landmarks)[8:-8, 8:-8].reshape(size - 16, size - 16, -1)[:, :, 0]
+        got = crop[8:-8, 8:-8].reshape(size - 16, size - 16, -1)[:, :, 0]
         assert np.abs(got - 0.4 * x)[inside].max() < 1.2
 
 

@@ -15,7 +15,7 @@ from monitor.faces.crop import face_crop
 from monitor.faces.detect import FaceDetector
 from monitor.faces.watch import FaceWatcher
 from monitor.inference.card import read_card
-from monitor.media import Detection, VideoFrame
+from monitor.media import Detection, Pixels, VideoFrame
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "exported_models" / "face_detector.onnx"
@@ -42,7 +42,7 @@ def detect() -> FaceDetector:
 def call() -> list[VideoFrame]:
     with av.open(str(CALL)) as container:
         return [
-            VideoFrame(float(frame.time or 0), frame.to_ndarray(format="rgb24"))
+            VideoFrame(float(frame.time or 0), Pixels(frame.to_ndarray(format="rgb24")))
             for _, frame in zip(range(75), container.decode(video=0), strict=False)
         ]
 
