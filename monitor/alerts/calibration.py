@@ -38,6 +38,25 @@ class Condition(BaseModel):
         return max(-1.0, min(1.0, (quality - self.centre) / self.reach))
 
 
+class StepModel(BaseModel):
+    """What a step in one person's scores means (see `alerts.changes`), in one model's own log-odds, uncalibrated.
+
+    `level`, `people`: mean and standard deviation of genuine people. `noise`: standard deviation from one 1.2 s to the next; `drift`, of
+    one person from recording to recording. `rise`, `rise_spread`: how much higher a forgery stands. `another`: share of genuine steps to
+    a level that has nothing to do with the one before. `cost`: taken from the log-odds, so that the modality's threshold fits them too.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    level: float
+    people: float = Field(gt=0)
+    noise: float = Field(gt=0)
+    drift: float = Field(ge=0)
+    rise: float
+    rise_spread: float = Field(gt=0)
+    another: float = Field(gt=0, lt=1)
+    cost: float
+
+
 class ModalityCalibration(BaseModel):
     """How one modality is judged.
 
@@ -46,6 +65,7 @@ class ModalityCalibration(BaseModel):
     `gain`, `offset`: what makes it the log-odds of 1.2 s of a forgery that the models can see at all, against genuine. `seen_share`: of
     forgeries, how many they can see. `correlation`, `spread`: of these log-odds, see `alerts.stretches`.
     `threshold`: p_fake from which it is called fake; `suspicious`: from which it is worth a second look. `short_threshold`: see `Policy`.
+    `step`: None where steps within a call are not judged.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +80,7 @@ class ModalityCalibration(BaseModel):
     short_threshold: float | None = Field(default=None, gt=0, lt=1)
     correlation: float = Field(default=0.5, ge=0, lt=1)
     spread: float = Field(default=2.5, gt=0)
+    step: StepModel | None = None
 
     def logit(self, features: Mapping[str, float]) -> float | None:
         """Log-odds of "forged" for 1.2 s, from model outputs and qualities by name; None when no fusion has all it needs."""

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alerts.calibration import ModalityCalibration
+from monitor.alerts.calibration import ModalityCalibration, sigmoid
+from monitor.alerts.changes import Changes, Step, pieces
 from monitor.alerts.policy import Policy
 from monitor.alerts.stretches import MEMORY, Stretches
 from monitor.alerts.sync import CERTAIN, FIT_FLOOR, LAGS, fit, peak
@@ -25,11 +26,14 @@ class Evidence:
     For sync, the similarity curves of a stretch are averaged and their mean is judged: one peak that stands out of a long mean is far more
     certain than many that do so by chance. How well each window agrees with the mean so far tells where a stretch begins. One Evidence
     is about the lips of one face, so no mean mixes people.
+
+    Where `policy.step` is known, a step within the call speaks too (see `alerts.changes`); the stronger of both is told.
     """
 
     def __init__(self, policy: Policy, sync: ModalityCalibration | None = None) -> None:
         self._policy = policy
         self._sync = sync
+        self._changes = Changes(policy.step) if policy.step is not None else None
         self._begin()
         self._first_s: float | None = None
         self.judged_until_s = -math.inf
@@ -65,12 +69,20 @@ class Evidence:
         beside = slice(max(self._lag - 1, 0), self._lag + 2)
         return [Moment(time_s, -float(curve[beside].mean())) for time_s, curve in self._local if not np.isnan(curve[beside]).any()]
 
+    @property
+    def forged_until_s(self) -> float:
+        """Until when what is suspicious now has lasted: all that was judged, or to the end of the step."""
+        step = self._louder_step() if len(self._log_odds) else None
+        return self.judged_until_s if step is None else step.until_s
+
     def conclude(self, now_s: float) -> Verdict | None:
         """The verdict when no more will come; None when there is no fresh evidence."""
         fresh = self._last is not None and now_s - self.judged_until_s <= self._policy.stale_s
         return self._verdict(last=True) if fresh else None
 
     def _begin(self) -> None:
+        self._step: Step | None = None
+        self._stepped_until_s = -math.inf  # where the last step back ended
         self._stretches = Stretches(self._policy.correlation, self._policy.spread, self._policy.stretch_s)
         self._curves: deque[tuple[Curve, float]] = deque(maxlen=MEMORY)
         self._log_odds: NDArray[np.float64] = np.zeros(0)
@@ -80,6 +92,9 @@ class Evidence:
         start_s = max(score.start_s, self.judged_until_s)  # a window of lips may reach back into what was judged
         span_s = max(score.end_s - start_s, 1e-3)
         self._moments.extend(score.moments)
+        if self._changes is not None:
+            for value, from_s, judged_s in pieces(score.moments, start_s, score.end_s):
+                self._step = self._changes.add(value, from_s, judged_s)
         if score.sync_curve is not None and self._sync is not None:
             self._local.extend(each for each in score.sync_local if each[0] >= start_s)
             self._learn_sync(self._sync, score, start_s, span_s)
@@ -140,9 +155,20 @@ class Evidence:
         """p_fake of the present stretch, when it began, and its judged seconds."""
         if not len(self._log_odds):
             return None, None, 0.0
-        p_fake = float(self._stretches.shares @ (1.0 / (1.0 + np.exp(-np.clip(self._log_odds, -60, 60)))))
+        p_fake = self._level_p()
+        if (step := self._louder_step()) is not None:
+            self._stepped_until_s = step.until_s
+            return sigmoid(step.log_odds), step.since_s, step.seconds
         since_s, stretch_s = self._stretches.start(self._log_odds, forged=p_fake >= self._policy.suspicious)
-        return p_fake, since_s, stretch_s
+        return p_fake, max(since_s, self._stepped_until_s), stretch_s
+
+    def _level_p(self) -> float:
+        return float(self._stretches.shares @ (1.0 / (1.0 + np.exp(-np.clip(self._log_odds, -60, 60)))))
+
+    def _louder_step(self) -> Step | None:
+        """The step within the call, where it is suspicious and more so than the level."""
+        heard = self._step is not None and sigmoid(self._step.log_odds) >= self._policy.suspicious
+        return self._step if heard and self._step is not None and sigmoid(self._step.log_odds) > self._level_p() else None
 
 
 def of_all_forgeries(log_odds: NDArray[np.float64], seen_share: float) -> NDArray[np.float64]:

@@ -1,12 +1,13 @@
 """Incidents: when evidence speaks up, goes on and calms down. Pure: Scores in, Verdicts and Alerts out."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from monitor.alerts.evidence import Evidence
 from monitor.alerts.policy import Policies
 from monitor.alerts.segments import LIPS_REACH_S, REACH_S, edge, trimmed
+from monitor.alerts.sync import Strip
 from monitor.media import Alert, Heatmap, Modality, Score, Segment, Verdict
 
 Kind = Literal["opened", "updated", "closed"]
@@ -34,6 +35,7 @@ class _Watched:
     """What is known about one modality of one face or stream."""
 
     evidence: Evidence
+    strip: Strip = field(default_factory=Strip)
     closed_s: float = -1e9
     opened: _Open | None = None
     verdict: Verdict | None = None
@@ -59,7 +61,7 @@ class Incidents:
             watched = self._watched.get(key)
             if watched is None:
                 watched = self._watched[key] = _Watched(self._evidence(score.modality))
-            verdict = watched.evidence.add(score, last=last)
+            verdict = watched.evidence.add(score if score.heard is None else watched.strip.of(score), last=last)
             if score.heatmap is not None and score.logit is not None and score.logit > 0:
                 watched.heatmap = score.heatmap
             events += self._told(watched, verdict)
@@ -104,7 +106,7 @@ class Incidents:
         self._count += 1
         incident_id = f"{self._stream}-{verdict.modality}-{self._count}"
         now_s = verdict.time_s
-        watched.opened = _Open(incident_id, self._since(watched, verdict), watched.evidence.judged_until_s, now_s, verdict.p_fake or 0.0)
+        watched.opened = _Open(incident_id, self._since(watched, verdict), watched.evidence.forged_until_s, now_s, verdict.p_fake or 0.0)
         return self._alert(watched, watched.opened, "opened", now_s)
 
     def _step(self, watched: _Watched, opened: _Open, verdict: Verdict) -> Alert | None:
@@ -116,7 +118,7 @@ class Incidents:
         else:
             opened.calm_since_s = None
             if verdict.state != "insufficient":
-                opened.until_s = max(opened.until_s, watched.evidence.judged_until_s)
+                opened.until_s = max(opened.until_s, watched.evidence.forged_until_s)
                 opened.peak_p_fake = max(opened.peak_p_fake, verdict.p_fake)
                 sharper_s = self._since(watched, verdict)  # known better now than when it opened, as long as it is the same edge
                 opened.since_s = sharper_s if abs(sharper_s - opened.since_s) <= SAME_EDGE_S else opened.since_s

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from monitor.alerts.calibration import Calibration, ModalityCalibration
+from monitor.alerts.calibration import Calibration, ModalityCalibration, StepModel
 from monitor.media import MODALITIES, Modality
 
 TOLERANCE_S = 1e-6  # spans are added up
@@ -17,7 +17,7 @@ class Policy:
 
     `threshold`: p_fake from which it is called fake; `suspicious`: below it is called genuine. `correlation`, `spread`, `stretch_s`: what
     the sequential test takes for granted (see `alerts.stretches`). `seen_share`: of forgeries, how many the models can see; the others
-    look genuine, so genuine looks alone never bring p_fake below (1 − share) / (2 − share).
+    look genuine, so genuine looks alone never bring p_fake below (1 − share) / (2 − share). `step`: see `alerts.changes`.
     `min_evidence_s`: less judged media than this is `too_short`. `mature_s`: a stretch of a running stream may be called fake from this
     age on, the last stretch of a file from `shortest_s` on. What has not even that much in all when the recording ends is one look and no
     more: it is called fake from `short_threshold` on, which has a budget of its own (a share of recordings, not incidents an hour).
@@ -32,6 +32,7 @@ class Policy:
     spread: float = 2.5
     seen_share: float = 1.0
     short_threshold: float | None = None
+    step: StepModel | None = None
     stretch_s: float = 60.0
     min_evidence_s: float = 1.0
     mature_s: float = 2.4
@@ -86,6 +87,7 @@ def default_policy(modality: Modality, calibration: ModalityCalibration) -> Poli
         calibration.spread,
         seen_share=calibration.seen_share,
         short_threshold=calibration.short_threshold,
+        step=calibration.step,
     )
     if modality == "sync":  # one window of lips says little: gather longer
         return replace(policy, mature_s=4.8, shortest_s=3.6, hold_s=4.8, min_evidence_s=1.8)
