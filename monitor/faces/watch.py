@@ -1,8 +1,9 @@
 """From the frames of one stream to its tracked faces: detects a few times a second, fills in the frames between, cuts out the crops."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -13,16 +14,22 @@ from monitor.faces.quality import MIN_FACE_PX, MIN_SHARPNESS, refusal
 from monitor.faces.track import Tracker
 from monitor.media import Detection, FaceView, FrameFaces, Luma, Reason, VideoFrame
 
-Detect = Callable[[NDArray[np.uint8]], list[Detection]]
 MAX_FACES = 6  # per frame, the largest; more cannot be judged in time
 MAX_RATE_HZ = 31.0  # lips need no more than 25 pictures a second
-CROP_EVERY_S = 0.6  # a face is cut out for judging; the next looked-at frame is taken
+SEARCH_EVERY_S = 2.4  # for faces that were not there before; between, looks are at the known ones
+CROP_EVERY_S = 0.8  # a face is cut out for judging; the next looked-at frame is taken
 STILL_SHARE = 0.05  # of its width: where no face's points moved more from look to look, the next look may be twice as late,
 STILL_CHANGE = 8.0  # of 255: unless the picture changed more since (together they save a fifth of the looks, and hardly a pixel is lost)
 MAX_EARLIER_S = 0.1  # between a looked-at frame and the one before, for what moves and flickers
 MAX_WAITING = 32  # frames that may wait for the next detection, whatever their times say
 CUT_MEAN_CHANGE = 20.0  # of 255, and
 CUT_UNLIKENESS = 0.42  # 1 − correlation: none of 32,500 neighbouring frames of the pool has both, 99 % of the joints of two clips do
+
+
+class Detect(Protocol):
+    """Faces of a picture. Given those of a moment ago it may look for these alone, and finds all when one of them is gone."""
+
+    def __call__(self, rgb: NDArray[np.uint8], known: Sequence[Detection] = ()) -> list[Detection]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class FaceWatcher:
         self._tracker = tracker or Tracker()
         self._waiting: list[VideoFrame] = []  # since the last detection, not yet reported
         self._last = _Look(-np.inf)
+        self._searched_s = -np.inf
         self._still = False
         self._cropped_s: dict[int, float] = {}  # when each track was last cut out
         self._newest_s = -np.inf
@@ -123,7 +131,10 @@ class FaceWatcher:
         """Detect on one waiting frame; report it and all before it. `last`: nothing follows that a face could be judged by instead."""
         before, frame = self._waiting[:index], self._waiting[index]
         self._waiting = self._waiting[index + 1 :]
-        found = sorted(self._detect(frame.rgb), key=_area, reverse=True)[:MAX_FACES]
+        search = frame.time_s - self._searched_s >= 0.9 * SEARCH_EVERY_S or not self._last.faces
+        known = [] if search else [seen.detection for seen in self._last.faces.values()]
+        self._searched_s = frame.time_s if search else self._searched_s
+        found = sorted(self._detect(frame.rgb, known), key=_area, reverse=True)[:MAX_FACES]
         look = _Look(frame.time_s)
         height = frame.picture.size_wh[1]
         for (track_id, _), detection in zip(self._tracker.update(frame.time_s, [_shrink(d, height) for d in found]), found, strict=True):

@@ -1,7 +1,7 @@
 """Faces of a stream, without any network: a detector that knows where the synthetic faces are."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -41,7 +41,7 @@ class Stage:
         rgb[0, :STAMP_PX, 0] = np.frombuffer(np.float64(time_s).tobytes(), np.uint8)
         return VideoFrame(time_s, Pixels(rgb), concealed)
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
+    def detect(self, rgb: np.ndarray, known: Sequence[Detection] = ()) -> list[Detection]:
         time_s = float(np.frombuffer(rgb[0, :STAMP_PX, 0].tobytes(), np.float64)[0])
         self.looked.append(time_s)
         return self.faces_at(time_s)
@@ -93,8 +93,25 @@ def test_what_a_second_of_a_call_costs(way_px: float, looks_hz: float, rate_hz: 
     assert len(stage.looked) / 12 <= looks_hz * 1.1 + 0.3
     for track_id in (0, 1):
         cut = [frame.time_s for frame in done for view in frame.faces if view.track_id == track_id and view.face_rgb is not None]
-        assert 1.2 <= len(cut) / 12 <= 1.8
-        assert max(np.diff(cut)) <= 0.9
+        assert 1.0 <= len(cut) / 12 <= 1.55
+        assert max(np.diff(cut)) <= 1.0
+
+
+def test_all_faces_are_searched_for_every_other_second_and_known_ones_looked_at_between() -> None:
+    asked: list[tuple[float, int]] = []
+    stage = Stage(lambda t: [] if 4.1 < t < 4.9 else [face(100 + 100 * t, 80, 100), face(20, 80, 90)])
+
+    def detect(rgb: np.ndarray, known: Sequence[Detection] = ()) -> list[Detection]:
+        found = stage.detect(rgb)
+        asked.append((stage.looked[-1], len(known)))
+        return found
+
+    watch(FaceWatcher(detect), [stage.frame(t) for t in times(25, 8)])
+    searched = [time_s for time_s, known in asked if known == 0]
+    assert {known for _, known in asked} == {0, 2}
+    assert searched[:3] == pytest.approx([0.0, 2.2, 4.4], abs=0.2)
+    assert len([time_s for time_s in searched if 4.1 < time_s < 5.2]) >= 3, "while nobody is there, everything is searched"
+    assert len([time_s for time_s in searched if time_s > 5.2]) == 1
 
 
 def test_the_seconds_of_every_window_hold_a_face_cut_out() -> None:
@@ -228,7 +245,7 @@ def test_a_change_of_resolution_keeps_the_person() -> None:
     small = Stage(lambda t: [face(100, 50, 60)], height=180, width=320)
     frames = [(large if t < 1.0 else small).frame(t) for t in times(25, 2)]
 
-    def detect(rgb: np.ndarray) -> list[Detection]:
+    def detect(rgb: np.ndarray, known: Sequence[Detection] = ()) -> list[Detection]:
         return (large if rgb.shape[0] == 360 else small).detect(rgb)
 
     soft = np.ascontiguousarray(np.broadcast_to(np.linspace(0, 200, 640)[None, :, None], (360, 640, 3)).astype(np.uint8))
@@ -321,7 +338,7 @@ def test_the_detector_gives_pixels_of_the_picture_it_was_given() -> None:
         shapes.append(picture.shape)
         return one_cell(32, 1, 2, picture.shape[2:])
 
-    (found,) = FaceDetector(run)(np.zeros((720, 1280, 3), np.uint8))
+    (found,) = FaceDetector(run)._look(np.zeros((720, 1280, 3), np.uint8), 320)
     assert shapes == [(1, 3, 192, 320)]
     assert found.box_xyxy == pytest.approx((4 * 16, 4 * -32, 4 * 144, 4 * 128))
 
@@ -334,8 +351,55 @@ def test_where_nothing_is_found_half_the_size_is_tried() -> None:
         return one_cell(32, 1, 1, picture.shape[2:], score=0.9 if len(shapes) == 2 else 0.3)
 
     (found,) = FaceDetector(run)(np.zeros((224, 224, 3), np.uint8))
-    assert shapes == [(224, 224), (128, 128)]
+    assert shapes[:2] == [(224, 224), (128, 128)]
     assert found.box_xyxy[2] == pytest.approx(2 * (48 + 64))
+
+
+def bright_square(shapes: list[tuple[int, ...]]) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """A net whose one face is the bright square of the picture; remembers how large the pictures were."""
+
+    def run(picture: np.ndarray) -> dict[str, np.ndarray]:
+        shapes.append(picture.shape[2:])
+        rows, columns = np.nonzero(picture[0, 0] > 128)
+        size_hw = picture.shape[2:]
+        outputs = one_cell(8, 0, 0, size_hw, score=0.0)
+        if len(rows):
+            y, x, side = rows.mean() + 0.5, columns.mean() + 0.5, np.ptp(rows) + 1.0
+            row, column = int(y // 8), int(x // 8)
+            cell = row * (size_hw[1] // 8) + column
+            outputs["cls_8"][0, cell] = outputs["obj_8"][0, cell] = 0.9
+            outputs["bbox_8"][0, cell] = [x / 8 - column, y / 8 - row, np.log(side / 8), np.log(side / 8)]
+        return outputs
+
+    return run
+
+
+def test_known_faces_are_looked_at_closely_and_searched_for_when_gone() -> None:
+    shapes: list[tuple[int, ...]] = []
+    detect = FaceDetector(bright_square(shapes))
+    picture = np.zeros((720, 1280, 3), np.uint8)
+    picture[200:300, 400:500] = 255
+    (first,) = detect(picture)
+    assert shapes == [(192, 320), (128, 128)]
+    assert first.box_xyxy == pytest.approx((400, 200, 500, 300), abs=4)
+    shapes.clear()
+    moved = np.roll(picture, 20, axis=1)
+    (second,) = detect(moved, known=[first])
+    assert shapes == [(128, 128)]
+    assert second.box_xyxy == pytest.approx((420, 200, 520, 300), abs=4)
+    for elsewhere in (np.roll(picture, 60, axis=1), np.roll(picture, 500, axis=1)):
+        shapes.clear()
+        (third,) = detect(elsewhere, known=[second])
+        assert (192, 320) in shapes
+        assert third.box_xyxy[0] == pytest.approx(np.nonzero(elsewhere[250, :, 0])[0][0], abs=4)
+    assert detect(np.zeros_like(picture), known=[second]) == []
+
+
+def test_a_crowd_is_found_at_once() -> None:
+    shapes: list[tuple[int, ...]] = []
+    crowd = [face(100 * i, 80, 60) for i in range(4)]
+    FaceDetector(bright_square(shapes))(np.zeros((360, 640, 3), np.uint8), known=crowd)
+    assert shapes[0] == (192, 320)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (720, 1), (97, 33), (2160, 3840)])

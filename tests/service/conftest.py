@@ -1,7 +1,7 @@
 """A service on loopback with an engine whose judgement is written into the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +32,7 @@ class CertainEngine:
     async def warm_up(self) -> None:
         pass
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
+    def detect(self, rgb: np.ndarray, known: Sequence[Detection] = ()) -> list[Detection]:
         return [Detection((40.0, 40.0, 120.0, 130.0), LANDMARKS, 0.9)]
 
     async def judge(self, window: Window) -> list[Score]:
