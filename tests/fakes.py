@@ -1,7 +1,7 @@
 """Fakes at the seams: a source that plays a script, an engine whose scores are written on the media itself."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,7 +71,7 @@ class ReadingEngine:
     cost_s: float = 0.0
     windows: list[Window] = field(default_factory=list)
 
-    def detect(self, rgb: np.ndarray) -> list[Detection]:
+    def detect(self, rgb: np.ndarray, known: Sequence[Detection] = ()) -> list[Detection]:
         return [Detection((40.0, 40.0, 120.0, 130.0), LANDMARKS, 0.9)]
 
     async def judge(self, window: Window) -> list[Score]:
