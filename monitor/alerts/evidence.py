@@ -160,7 +160,7 @@ class Evidence:
             self._stepped_until_s = step.until_s
             return sigmoid(step.log_odds), step.since_s, step.seconds
         since_s, stretch_s = self._stretches.start(self._log_odds, forged=p_fake >= self._policy.suspicious)
-        return p_fake, max(since_s, self._stepped_until_s), stretch_s
+        return p_fake, since_s if p_fake >= self._policy.suspicious else max(since_s, self._stepped_until_s), stretch_s
 
     def _level_p(self) -> float:
         return float(self._stretches.shares @ (1.0 / (1.0 + np.exp(-np.clip(self._log_odds, -60, 60)))))
