@@ -1,12 +1,14 @@
 """Calibrates sync: how surely a mean similarity curve of so many seconds tells a dub, and how well a window agrees with those before it.
 
 Genuine: held-out talk into phones, the clips of one person in a row, since each is too short to show what ten seconds give; and held-out
-genuine clips from the wild with their own sound, of many more people. Dubs: the same lips with other people's voices.
+genuine clips from the wild with their own sound, of many more people; each also with late and early sound, as a transport may deliver it.
+Dubs: the same lips with other people's voices.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,8 @@ from monitor.alerts.calibration import ModalityCalibration, sigmoid
 from monitor.alerts.evidence import Curve, agreement_with, fitting
 from monitor.alerts.policy import Policy, default_policy
 from monitor.alerts.stretches import UNIT_S
-from monitor.inference.detectors import LipsAndVoice
-from monitor.media import Verdict
+from monitor.alerts.sync import STEP_S, Compared, Strip, compared
+from monitor.media import LipsAndVoice, Verdict
 
 LONGEST = 4  # curves in a row, 9.6 s
 PIECES = (20, 32, 45)  # steps: windows in which lips or speech were there for a part only
@@ -29,7 +31,7 @@ STRANGERS = 6  # other voices that each recording is dubbed with
 REHEARSED_FROM = 3  # curves; a shorter recording makes no call
 HOURS = 10.0  # of rehearsed genuine calls
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.75, 0.999  # so few people cannot show that less is safe
-SHORT_BUDGET = 0.02  # share of held-out genuine recordings of one window that may be called fake
+LATE_STEPS = (4, -4, 10, -10, 20, -20, 24, -24)  # of the sound of genuine recordings, beside what they have: some 0.2 s
 JUDGED, AGREES = ("fit", "log_s", "fit_log_s"), ("agreement",)
 
 
@@ -45,7 +47,8 @@ class Recording:
 def calibrate_sync(genuine: Sequence[Recording], budget: float) -> tuple[ModalityCalibration, dict[str, Any]]:
     """`genuine`: as `recordings_of` has them. `budget`: false incidents an hour."""
     dubs = dubbed(genuine)
-    rows = [row for each in (*genuine, *dubs) for row in _rows(each)]
+    late = [shifted(each, LATE_STEPS[place % len(LATE_STEPS)]) for place, each in enumerate(genuine) if len(each.heard) > 1]
+    rows = [row for each in (*genuine, *dubs) for row in _rows(each, 1)] + [row for each in late for row in _rows(each, 2)]
     judging, agreeing = fit(rows, [JUDGED], (), 0.0), fit([row for row in rows if AGREES[0] in row.windows[0][0]], [AGREES], (), 0.0)
     of_people: dict[str, list[float]] = defaultdict(list)
     for row in rows:
@@ -60,18 +63,22 @@ def calibrate_sync(genuine: Sequence[Recording], budget: float) -> tuple[Modalit
         spread=round(max(float(np.concatenate(agreements).std()), 0.5), 3),
     )
     policy = default_policy("sync", judged)
-    tops = {fake: [_tops(each, policy, judged) for each in some] for fake, some in ((False, genuine), (True, dubs))}
+    tops = [[_tops(each, policy, judged) for each in some] for some in (genuine, dubs)]
+    late = [shifted(each, steps) for each in genuine if len(each.heard) > 1 for steps in LATE_STEPS]
+    late_tops = [_tops(each, policy, judged) for each in late]
     calls = genuine_lips([each.heard for each in genuine if len(each.heard) >= REHEARSED_FROM], policy, judged, HOURS)
     thresholds = (sigmoid(float(logit)) for logit in np.arange(0.0, 6.0, 0.05))
     kept = next((each for each in thresholds if incidents(calls, policy, each) <= budget * HOURS), 1.0)
-    longest = max(top for each in tops[False] for top in each.mature)
+    longest = max(top for each in (*tops[0], *late_tops) for top in each.mature)
     threshold = round(min(max(kept, longest + 1e-3, LOWEST_THRESHOLD), HIGHEST_THRESHOLD), 3)
-    looks = [look for each in tops[False] for look in each.single]
-    short = round(min(max(float(np.quantile(looks, 1 - SHORT_BUDGET, method="higher")) + 1e-3, threshold), HIGHEST_THRESHOLD), 4)
+    looks = max(look for each in tops[0] for look in each.single)
+    short = round(min(looks + 1e-3, HIGHEST_THRESHOLD), 4)
     events = incidents(calls, policy, threshold)
     numbers = _numbers(rows) | {
-        **_called("stretches", [[top for each in tops[fake] for top in each.mature] for fake in (False, True)], threshold),
-        **_called("single windows", [[top for each in tops[fake] for top in each.single] for fake in (False, True)], short),
+        **_called("stretches", [[top for each in some for top in each.mature] for some in tops], threshold),
+        **_called("single windows", [[top for each in some for top in each.single] for some in tops], short),
+        "genuine stretches with late or early sound called fake": _share([top for each in late_tops for top in each.mature], threshold),
+        "genuine single windows with late or early sound called fake": _share([top for each in late_tops for top in each.single], short),
         "people": len({each.person for each in genuine}),
         "false incidents per hour": events / HOURS,
         "at most (95 %)": round(at_most(events, HOURS), 3),
@@ -101,8 +108,21 @@ def dubbed(genuine: Sequence[Recording], seed: int = 5) -> list[Recording]:
         for index in rng.choice(len(others), min(STRANGERS, len(others)), replace=False):
             voices = others[index].heard
             heard = [_together(lips, voices[place % len(voices)]) for place, lips in enumerate(each.heard)]
-            dubs.append(Recording(each.person, tuple(both for both in heard if not np.isnan(both.curve).all()), fake=True))
+            dubs.append(Recording(each.person, tuple(both for both in heard if _known(both)), fake=True))
     return [dub for dub in dubs if dub.heard]
+
+
+def shifted(recording: Recording, steps: int) -> Recording:
+    """The recording with sound that comes `steps` of 40 ms late; what runs out at its end is heard at its beginning."""
+    voice, spoken = (
+        np.roll(np.concatenate(parts), steps, 0) for parts in zip(*((each.voice, each.spoken) for each in recording.heard), strict=True)
+    )
+    stops = np.cumsum([len(each.lips) for each in recording.heard])
+    heard = [
+        LipsAndVoice(each.lips, voice[stop - len(each.lips) : stop], each.seen, spoken[stop - len(each.lips) : stop])
+        for each, stop in zip(recording.heard, stops, strict=True)
+    ]
+    return Recording(recording.person, tuple(heard))
 
 
 def mean_of(curves: Sequence[Curve]) -> Curve:
@@ -114,7 +134,10 @@ def mean_of(curves: Sequence[Curve]) -> Curve:
 
 
 def _heard(windows: Sequence[SeenWindow]) -> list[LipsAndVoice]:
-    return [window.heard for window in windows if window.heard is not None]
+    """Without the last window of a clip, which shows lips again."""
+    known = [window for window in windows if window.heard is not None]
+    found = known[:1] + [after for before, after in pairwise(known) if after.start_s >= before.end_s - STEP_S]
+    return [window.heard for window in found if window.heard is not None]
 
 
 def _together(a: LipsAndVoice, b: LipsAndVoice) -> LipsAndVoice:
@@ -123,24 +146,39 @@ def _together(a: LipsAndVoice, b: LipsAndVoice) -> LipsAndVoice:
     return LipsAndVoice(a.lips[:n], b.voice[:n], a.seen[:n], b.spoken[:n])
 
 
-def _rows(recording: Recording) -> list[Looked]:
-    """Every run of 1 … `LONGEST` windows: how its mean curve looks, how its last one agrees with those before; and pieces of windows."""
+def _known(heard: LipsAndVoice) -> bool:
+    return not np.isnan(compared(heard).curve).all()
+
+
+def _rows(recording: Recording, least: int) -> list[Looked]:
+    """Every run of `least` … `LONGEST` windows: how its mean curve looks, how its last one agrees with those before; of one window, pieces
+    of it too.
+    """
     name, heard = recording.person, recording.heard
     generator = f"dub of {name}" if recording.fake else ""
     found = []
-    for count in range(1, min(LONGEST, len(heard)) + 1):
+    for count in range(least, min(LONGEST, len(heard)) + 1):
         for start in range(len(heard) - count + 1):
-            run = heard[start : start + count]
-            features = fitting(mean_of([each.curve for each in run]), sum(each.compared_s for each in run)) | {"windows": float(count)}
+            run = in_a_row(heard[start : start + count])
+            features = fitting(mean_of([each.curve for each in run]), sum(each.seconds for each in run)) | {"windows": float(count)}
             if count > 1:
                 features["agreement"] = agreement_with(mean_of([each.curve for each in run[:-1]]), run[-1].curve)
             found.append(features)
-    for place, each in enumerate(heard):
+    for place, each in enumerate(heard if least == 1 else ()):
         steps = PIECES[place % len(PIECES)]
-        part = LipsAndVoice(each.lips[:steps], each.voice[:steps], each.seen[:steps], each.spoken[:steps])
+        part = compared(LipsAndVoice(each.lips[:steps], each.voice[:steps], each.seen[:steps], each.spoken[:steps]))
         if not np.isnan(part.curve).all():
-            found.append(fitting(part.curve, part.compared_s))
+            found.append(fitting(part.curve, part.seconds))
     return [Looked(((features, UNIT_S),), recording.fake, name, generator) for features in found]
+
+
+def in_a_row(heard: Sequence[LipsAndVoice]) -> list[Compared]:
+    strip, end_s = Strip(), 0.0
+    found = []
+    for each in heard:
+        found.append(strip.add(each, end_s))
+        end_s += len(each.lips) * STEP_S
+    return found
 
 
 def _numbers(rows: Sequence[Looked]) -> dict[str, Any]:
@@ -158,10 +196,11 @@ def _numbers(rows: Sequence[Looked]) -> dict[str, Any]:
 
 def _called(what: str, tops: Sequence[Sequence[float]], threshold: float) -> dict[str, list[int]]:
     """How many of the (genuine, dubbed) ones are called fake, of how many."""
-    return {
-        f"{word} {what} called fake": [sum(top >= threshold for top in some), len(some)]
-        for word, some in zip(("genuine", "dubbed"), tops, strict=True)
-    }
+    return {f"{word} {what} called fake": _share(some, threshold) for word, some in zip(("genuine", "dubbed"), tops, strict=True)}
+
+
+def _share(tops: Sequence[float], threshold: float) -> list[int]:
+    return [sum(top >= threshold for top in tops), len(tops)]
 
 
 @dataclass(frozen=True)

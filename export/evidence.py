@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
@@ -19,11 +17,11 @@ from monitor.channel import Channel
 from monitor.errors import MonitorError
 from monitor.faces.detect import FaceDetector
 from monitor.inference.batching import Batcher
-from monitor.inference.detectors import Detectors, LipsAndVoice, WindowEvidence, speaker_of
+from monitor.inference.detectors import Detectors, WindowEvidence, speaker_of
 from monitor.inference.engine import JUDGES
 from monitor.inference.inputs import looked_at
 from monitor.inference.session import Model
-from monitor.media import FaceView, MediaItem, Score, Window
+from monitor.media import FaceView, LipsAndVoice, MediaItem, Moment, Score, Window
 from monitor.pipeline import watch
 from monitor.sources import Source
 from monitor.sources.container import ContainerSource
@@ -61,10 +59,8 @@ class SeenWindow:
     voice: dict[str, float]
     face: dict[str, float]
     heard: LipsAndVoice | None
-
-    @property
-    def curve(self) -> NDArray[np.float32] | None:
-        return None if self.heard is None else self.heard.curve
+    voice_moments: tuple[Moment, ...] = ()
+    face_moments: tuple[Moment, ...] = ()
 
     @property
     def fresh_s(self) -> float:
@@ -136,4 +132,5 @@ def _seen(window: Window, evidence: WindowEvidence) -> SeenWindow:
     speaker = speaker_of(evidence.faces) if evidence.voice else None
     heard = None if speaker is None else speaker.heard
     span = window.start_s, window.fresh_from_s, window.end_s
-    return SeenWindow(*span, evidence.voice, face.features if face else {}, heard)
+    moments = evidence.moments, face.moments if face else ()
+    return SeenWindow(*span, evidence.voice, face.features if face else {}, heard, *moments)

@@ -17,8 +17,8 @@ from monitor.alerts.calibration import ModalityCalibration
 from monitor.alerts.evidence import Evidence
 from monitor.alerts.policy import Policy
 from monitor.alerts.stretches import UNIT_S
-from monitor.inference.detectors import LipsAndVoice
-from monitor.media import Score, Verdict
+from monitor.alerts.sync import Strip
+from monitor.media import LipsAndVoice, Score, Verdict
 
 CALL_S = 600.0
 LIPS_S = 2.4  # between two similarity curves
@@ -126,11 +126,9 @@ def told(policy: Policy, logits: Iterable[float], spans_s: Iterable[float] = rep
 
 
 def told_of_lips(policy: Policy, sync: ModalityCalibration, heard: Iterable[LipsAndVoice]) -> list[Verdict]:
-    evidence = Evidence(policy, sync)
-    return [
-        evidence.add(Score("sync", 0, LIPS_S * index, LIPS_S * (index + 1), None, sync_curve=each.curve, sync_s=each.compared_s))
-        for index, each in enumerate(heard)
-    ]
+    evidence, strip = Evidence(policy, sync), Strip()
+    scores = (Score("sync", 0, LIPS_S * index, LIPS_S * (index + 1), None, heard=each) for index, each in enumerate(heard))
+    return [evidence.add(strip.of(score)) for score in scores]
 
 
 def _standard(values: Floats) -> Floats:

@@ -192,6 +192,16 @@ class Heatmap:
 
 
 @dataclass(frozen=True, slots=True)
+class LipsAndVoice:
+    """Embeddings of the same seconds in steps of 40 ms, float32 [steps, D] each, and where each was there to be judged, bool [steps]."""
+
+    lips: NDArray[np.float32]
+    voice: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+    spoken: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """What one model says of one instant, in log-odds of its own: segments get their exact edges from the steps between them."""
 
@@ -204,8 +214,9 @@ class Score:
     """What the models say of one modality for the seconds start_s..end_s of one window that no earlier score held.
 
     `logit`: calibrated log-odds of "forged" for 1.2 s like these; None when not judged, then `reason` says why.
-    Only for sync, in place of `logit`: `sync_curve` float32 [61], lip–voice similarity per lag (see `alerts.sync`) of the lips of
-    `track_id`; `sync_s`, the seconds of seen lips and speech that it rests on; `sync_local`, (time in s, the same of 0.4 s around it).
+    Only for sync, in place of `logit`: `heard`, the lips of `track_id` and the voice; and what `alerts.sync.Strip` makes of them:
+    `sync_curve` float32 [61], their similarity per lag; `sync_s`, the seconds of seen lips and speech that it rests on; `sync_local`,
+    (time in s, the same of 0.4 s around it).
     """
 
     modality: Modality
@@ -216,6 +227,7 @@ class Score:
     reason: Reason | None = None
     box_xyxy: tuple[float, float, float, float] | None = None
     heatmap: Heatmap | None = None
+    heard: LipsAndVoice | None = None
     sync_curve: NDArray[np.float32] | None = None
     sync_s: float = 0.0
     sync_local: tuple[tuple[float, NDArray[np.float32]], ...] = ()

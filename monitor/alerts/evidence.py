@@ -85,6 +85,7 @@ class Evidence:
         self._stepped_until_s = -math.inf  # where the last step back ended
         self._stretches = Stretches(self._policy.correlation, self._policy.spread, self._policy.stretch_s)
         self._curves: deque[tuple[Curve, float]] = deque(maxlen=MEMORY)
+        self._means: NDArray[np.float32] = np.zeros((0, LAGS), np.float32)  # of each beginning
         self._log_odds: NDArray[np.float64] = np.zeros(0)
         self._seen_s = 0.0
 
@@ -109,13 +110,12 @@ class Evidence:
         curve, compared_s = score.sync_curve, score.sync_s or span_s
         assert curve is not None
         agreement: float | None = None  # the first curve of all has nothing to agree with
-        if self._curves:
-            before = _means_since(self._curves)[int(self._stretches.shares.argmax())]
-            agreement = sync.logit({"agreement": agreement_with(before, curve)})
+        if len(self._means):
+            agreement = sync.logit({"agreement": agreement_with(self._means[int(self._stretches.shares.argmax())], curve)})
         alone = sync.logit(fitting(curve, compared_s))
         self._stretches.add((alone if agreement is None else agreement) or 0.0, start_s, span_s)
         self._curves.append((curve, compared_s))
-        means = _means_since(self._curves)
+        means = self._means = _means_since(self._curves)
         shares, since_s = self._stretches.shares, np.cumsum([span for _, span in reversed(self._curves)])[::-1]
         self._log_odds = np.zeros(len(means))
         for index in np.flatnonzero(shares >= SLIGHT):
@@ -180,7 +180,7 @@ def of_all_forgeries(log_odds: NDArray[np.float64], seen_share: float) -> NDArra
 
 def fitting(mean: Curve, compared_s: float) -> dict[str, float]:
     """What a mean curve over so many seconds of lips and speech is judged by: the longer, the more its fit tells."""
-    how_well, log_s = fit(mean), math.log(max(compared_s, 0.1))
+    how_well, log_s = fit(mean, compared_s), math.log(max(compared_s, 0.1))
     return {"fit": how_well, "log_s": log_s, "fit_log_s": how_well * log_s}
 
 

@@ -3,49 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.alerts.calibration import Calibration, ModalityCalibration
-from monitor.alerts.sync import STEP_S, fit, local_similarity, similarity_curve
 from monitor.inference import inputs
+from monitor.inference.lips import how_well, why_mute
 from monitor.inference.quality import face_quality, voice_quality
 from monitor.inference.session import Arrays
-from monitor.media import FaceView, Heatmap, Moment, Reason, Score, Window
+from monitor.media import FaceView, Heatmap, LipsAndVoice, Moment, Reason, Score, Window
 
 RunModel = Callable[[Arrays], Awaitable[dict[str, NDArray[np.float32]]]]
 NO_FACE_REASONS: tuple[Reason, ...] = ("face_blurred", "face_too_small")
-STILL_EMBEDDINGS = 0.2  # mean change of the lip embedding from step to step; 1 % of held-out talk lies below .218
 TOO_POOR: dict[str, Reason] = {"face_px": "face_too_small", "face_sharpness": "face_blurred", "snr_db": "no_speech"}
-
-
-@dataclass(frozen=True)
-class LipsAndVoice:
-    """Embeddings of the same seconds, float32 [steps, D] each, and where each was there to be judged, bool [steps]."""
-
-    lips: NDArray[np.float32]
-    voice: NDArray[np.float32]
-    seen: NDArray[np.bool_]
-    spoken: NDArray[np.bool_]
-
-    @cached_property
-    def curve(self) -> NDArray[np.float32]:
-        return similarity_curve(self.lips, self.voice, self.seen & self.spoken)
-
-    @property
-    def local_curves(self) -> list[tuple[float, NDArray[np.float32]]]:
-        return local_similarity(self.lips, self.voice, self.seen & self.spoken)
-
-    @property
-    def lips_speak(self) -> bool:
-        """Whether these lips do what speaking lips do: a grimace, a smile or chewing moves them and says nothing."""
-        return float(np.linalg.norm(np.diff(self.lips, axis=0), axis=1).mean()) >= STILL_EMBEDDINGS
-
-    @property
-    def compared_s(self) -> float:
-        return float((self.seen & self.spoken).sum()) * STEP_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +65,9 @@ class Detectors:
         voice: dict[str, float] = {}
         moments: tuple[Moment, ...] = ()
         if hears:
-            spectrum = inputs.voice_of(window)
-            outputs = await self._voice({"log_spectrum": spectrum})
-            voice = {"voice": float(outputs["logit"][0]), **voice_quality(window, spectrum)}
+            heard = inputs.voice_of(window)
+            outputs = await self._voice(heard)
+            voice = {"voice": float(outputs["logit"][0]), **voice_quality(window, heard["log_spectrum"])}
             moments = _spoken_moments(window, outputs.get("local_logits"))
             heard_with = [face.features.pop("av_audio") for face in faces if "av_audio" in face.features]
             if heard_with:
@@ -121,7 +92,7 @@ class Detectors:
                 features["av_audio"] = float(outputs["logits"][0, 1])
                 spoken = inputs.speaking_steps(window, len(lips))
                 heard = LipsAndVoice(outputs["lip_embedding"][0], outputs["voice_embedding"][0], known, spoken)
-                mute = None if inputs.lips_move(lips) and heard.lips_speak else "not_speaking"
+                mute = why_mute(lips, heard)
         if not features:
             return None
         return FaceEvidence(track_id, _mean_box(window, track_id), features, moments, heatmap, heard, mute)
@@ -180,10 +151,7 @@ class Detectors:
             reason = next((face.mute for face in evidence.faces if face.mute), "too_short")
         if reason is not None or speaker is None or speaker.heard is None:
             return Score("sync", None, window.fresh_from_s, window.end_s, None, reason)
-        heard = speaker.heard
-        local = tuple((window.start_s + into_s, curve) for into_s, curve in heard.local_curves)
-        span = window.start_s, window.end_s
-        return Score("sync", speaker.track_id, *span, None, sync_curve=heard.curve, sync_s=heard.compared_s, sync_local=local)
+        return Score("sync", speaker.track_id, window.start_s, window.end_s, None, heard=speaker.heard)
 
     @property
     def _calibrated(self) -> Calibration:
@@ -218,9 +186,8 @@ def _both(window: Window, lips: NDArray[np.float32], hears: bool, *, sees: bool 
 
 def speaker_of(faces: Sequence[FaceEvidence]) -> FaceEvidence | None:
     """Of the faces whose lips move, the one that the voice fits best; None when no lips can be compared."""
-    curves = {face.track_id: face.heard.curve for face in faces if face.heard is not None and face.mute is None}
-    known = [face for face in faces if face.track_id in curves and not np.isnan(curves[face.track_id]).all()]
-    return max(known, key=lambda face: fit(curves[face.track_id]), default=None)
+    fits = [(how_well(face.heard), face) for face in faces if face.heard is not None and face.mute is None]
+    return max(((fit, face) for fit, face in fits if fit is not None), key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def _views(window: Window) -> list[FaceView]:

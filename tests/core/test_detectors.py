@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from monitor.alerts.calibration import Calibration, Logistic, ModalityCalibration
-from monitor.inference.detectors import Detectors, LipsAndVoice
+from monitor.alerts.sync import compared
+from monitor.inference.detectors import Detectors
 from monitor.media import FaceView, FrameFaces, MediaInfo, Reason, Score, SyncSource, Window
 
 RNG = np.random.default_rng(4)
@@ -61,7 +62,7 @@ class KnownModels:
 def frames(track_id: int = 0, reason: Reason | None = None, moving: bool = True, faces: bool = True) -> list[FrameFaces]:
     seen = []
     for step in range(60):
-        mouth = np.full((64, 64), 100, np.uint8)
+        mouth = np.tile(np.where(np.arange(64) < 32, 60, 140), (64, 1)).astype(np.uint8)
         if moving and step % 2:
             mouth[30:50, 20:44] = 160
         view = FaceView(
@@ -92,11 +93,11 @@ async def test_everything_there_is_fused_and_calibrated() -> None:
     assert video.logit == pytest.approx(2 + 2 * 3)
     assert video.heatmap is not None
     assert video.heatmap.time_s == pytest.approx(2.2), "the heatmap is that of the most suspicious crop"
-    score = scores["sync", 0]
-    assert score.sync_s == pytest.approx(2.4, abs=0.1)
-    curve = score.sync_curve
-    assert curve is not None
-    assert int(np.nanargmax(curve)) == 30
+    heard = scores["sync", 0].heard
+    assert heard is not None
+    found = compared(heard)
+    assert found.seconds == pytest.approx(2.4, abs=0.1)
+    assert int(np.nanargmax(found.curve)) == 30
 
 
 async def test_sound_alone() -> None:
@@ -128,7 +129,7 @@ async def test_pictures_alone() -> None:
 async def test_what_cannot_be_judged_has_its_reason(each: Window, modality: str, reason: str) -> None:
     scores = await judged(each)
     (score,) = [score for (kind, _), score in scores.items() if kind == modality]
-    assert (score.logit, score.sync_curve, score.reason) == (None, None, reason)
+    assert (score.logit, score.heard, score.reason) == (None, None, reason)
 
 
 async def test_two_faces_are_judged_apart() -> None:
@@ -143,14 +144,3 @@ async def test_only_the_fresh_part_is_looked_at_again() -> None:
     await Detectors(models, CALIBRATION).judge(late)  # type: ignore[arg-type]
     (crops,) = [inputs["face"] for name, inputs in models.calls if name == "face_forgery"]
     assert len(crops) == 6, "of twelve crops in the window six lie in its fresh half"
-
-
-def test_lips_that_grimace_and_say_nothing_are_told_from_speaking_ones():
-    rng = np.random.default_rng(3)
-    turns = rng.standard_normal((60, 8))
-    speaking = (turns / np.linalg.norm(turns, axis=1, keepdims=True)).astype(np.float32)
-    slow = np.cumsum(0.02 * turns, axis=0) + 1.0
-    grimacing = (slow / np.linalg.norm(slow, axis=1, keepdims=True)).astype(np.float32)
-    seen = np.ones(60, np.bool_)
-    assert LipsAndVoice(speaking, speaking, seen, seen).lips_speak
-    assert not LipsAndVoice(grimacing, speaking, seen, seen).lips_speak

@@ -64,7 +64,7 @@ def test_lips_at_the_end_of_a_file_are_not_left_out() -> None:
     assert not inputs.lips_are_due(window(start_s=1.2, end_s=3.6, fresh_from_s=2.4))
     assert inputs.lips_are_due(replace(window(start_s=1.2, end_s=3.6, fresh_from_s=2.4), last=True))
     assert inputs.lips_are_due(replace(window(start_s=1.6, end_s=4.0, fresh_from_s=3.6), last=True)), "2.4 to 4.0 were not seen"
-    assert not inputs.lips_are_due(replace(window(start_s=2.9, end_s=5.3, fresh_from_s=4.8), last=True)), "4.8 to 5.3 are too few"
+    assert not inputs.lips_are_due(replace(window(start_s=2.7, end_s=5.1, fresh_from_s=4.8), last=True)), "4.8 to 5.1 are too few"
 
 
 def test_why_a_voice_is_not_judged() -> None:
@@ -76,19 +76,9 @@ def test_why_a_voice_is_not_judged() -> None:
     assert inputs.why_no_voice(window(samples=sound, speech=spoken, fresh_from_s=1.4)) == "no_speech", "only old speech"
 
 
-def test_still_lips_do_not_talk() -> None:
-    still = np.random.default_rng(0).integers(90, 110, (1, 64, 64)).repeat(60, 0).astype(np.float32)
-    assert not inputs.lips_move(still)
-    brighter = still + np.arange(60)[:, None, None]  # a lamp is no speech
-    assert not inputs.lips_move(brighter)
-    moving = still.copy()
-    moving[::2, 30:50, 20:44] += 30
-    assert inputs.lips_move(moving)
-
-
 def test_mel_and_speech_steps_cover_the_mouths_seconds() -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, 38400).astype(np.float32)
     marked = window(samples=sound, speech=np.arange(120) < 40)
     assert inputs.mel_of(marked, 60).shape == (240, 64)
     assert inputs.speaking_steps(marked, 60).sum() == 20
-    assert inputs.voice_of(marked).shape == (1, 240, 256)
+    assert {name: array.shape for name, array in inputs.voice_of(marked).items()} == {"log_spectrum": (1, 240, 256), "samples": (1, 38_400)}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.alerts.sync import CERTAIN, LAGS, MAX_LAG_STEPS, STEP_S, fit, local_similarity, peak, similarity_curve
+from monitor.alerts.sync import CERTAIN, LAGS, MAX_LAG_STEPS, STEP_S, Strip, compared, fit, peak, similarity_curve
+from monitor.media import LipsAndVoice
 
 STEPS = 60
 ALL = np.ones(STEPS, np.bool_)
@@ -62,19 +63,59 @@ def test_lips_and_voice_that_belong_together_fit_and_a_far_lag_costs_a_bounded_p
 def test_local_similarity_tells_when_a_window_stops_fitting() -> None:
     lips, voice = pair(4)
     voice[30:] = vectors(77)[30:]
-    local = local_similarity(lips, voice, ALL)
+    local = compared(LipsAndVoice(lips, voice, ALL, ALL)).local
     assert [time_s for time_s, _ in local] == pytest.approx([0.2, 0.6, 1.0, 1.4, 1.8, 2.2])
     at_lag = [float(curve[MAX_LAG_STEPS + 4]) for _, curve in local]
     assert min(at_lag[1:3]) > 0.5 > max(at_lag[3:]) + 0.2, "the first step's lips were not seen"
     speaking = ALL.copy()
-    speaking[:16] = False
-    assert [time_s for time_s, _ in local_similarity(lips, voice, speaking)] == pytest.approx([1.0, 1.4, 1.8, 2.2]), "mostly spoken ones"
+    speaking[:18] = False
+    local = compared(LipsAndVoice(lips, voice, ALL, speaking)).local
+    assert [time_s for time_s, _ in local] == pytest.approx([1.0, 1.4, 1.8, 2.2]), "mostly spoken ones"
+
+
+def windows(lips: Floats, voice: Floats, starts: list[int]) -> list[tuple[LipsAndVoice, float]]:
+    return [(LipsAndVoice(lips[at : at + STEPS], voice[at : at + STEPS], ALL, ALL), at * STEP_S) for at in starts]
+
+
+@pytest.mark.parametrize("lag", [-28, -20, 0, 20, 28])
+def test_late_sound_finds_its_lips_in_the_window_before(lag: int) -> None:
+    long = vectors(5, 3 * STEPS + 60)
+    lips, voice = long[30:-30], np.roll(long, lag, 0)[30:-30]
+    strip = Strip()
+    first, second, third = (strip.add(*each) for each in windows(lips, voice, [0, STEPS, 2 * STEPS]))
+    heights = [float(each.curve[MAX_LAG_STEPS + lag]) for each in (first, second, third)]
+    assert heights[0] == pytest.approx(1 - abs(lag) / STEPS, abs=0.2), "what overlaps"
+    assert min(heights[1:]) > 0.9
+    assert len(second.local) == 6
+    assert min(float(curve[MAX_LAG_STEPS + lag]) for _, curve in second.local) > 0.6, "from the first step on"
+
+
+def test_what_a_window_shows_again_is_not_counted_again() -> None:
+    lips, voice = (np.concatenate(each) for each in zip(pair(3), pair(3, 9), strict=True))
+    strip = Strip()
+    whole, rest = (strip.add(*each) for each in windows(lips, voice, [0, 20]))
+    assert (whole.seconds, rest.seconds) == (pytest.approx(2.4), pytest.approx(0.8))
+    assert [time_s for time_s, _ in rest.local] == pytest.approx([1.8, 2.2])
+
+
+@pytest.mark.parametrize("start", [STEPS + 5, 3 * STEPS])
+def test_across_a_gap_nothing_is_compared(start: int) -> None:
+    lips, voice = vectors(1, 5 * STEPS), vectors(2, 5 * STEPS)
+    strip = Strip()
+    _, after = (strip.add(*each) for each in windows(lips, voice, [0, start]))
+    alone = compared(windows(lips, voice, [start])[0][0])
+    assert np.array_equal(after.curve, alone.curve)
+
+
+def test_a_far_lag_costs_less_the_more_there_is() -> None:
+    curve = similarity_curve(*pair(20), ALL)
+    assert fit(curve, 1.0) == fit(curve, 2.4) < fit(curve, 4.8) < fit(curve, 60.0)
 
 
 def test_only_spoken_steps_count() -> None:
     lips, voice = pair(5)
     speaking = ALL.copy()
-    speaking[20:40] = False
+    speaking[18:42] = False
     disturbed = voice.copy()
     disturbed[20:40] = vectors(9)[:20]
     assert np.allclose(similarity_curve(lips, voice, speaking), similarity_curve(lips, disturbed, speaking), atol=1e-6)
@@ -82,7 +123,7 @@ def test_only_spoken_steps_count() -> None:
 
 def test_too_little_speech_gives_no_curve_and_no_offset() -> None:
     speaking = np.zeros(STEPS, np.bool_)
-    speaking[:9] = True
+    speaking[:7] = True  # and two steps behind them
     curve = similarity_curve(vectors(1), vectors(2), speaking)
     assert curve.shape == (LAGS,)
     assert np.isnan(curve).all()
