@@ -13,11 +13,10 @@ MIN_SPEECH_S = 0.6  # in the window, and a third of it in its fresh part
 MIN_MOUTH_STEPS = 20
 MAX_MOUTH_GAP_S = 0.1
 MAX_REPEATED_SHARE = 0.12  # of mouths that equal the one before, above which the stream is slower than 23 pictures a second
-STILL_LIPS = 1.2  # mean change of a mouth crop per picture, in grey levels of 255, below which nobody talks
 LIPS_EVERY_S = 2.4
 VOICE_S = 2.4  # what voice_of gives
 HOP_S = 1.2  # between the ends of windows
-MIN_MISSED_S = 0.8
+MIN_MISSED_S = 0.4  # a recording of 3 s has this much more to compare
 Floats = NDArray[np.float32]
 
 
@@ -68,13 +67,6 @@ def mouths_of(window: Window, track_id: int) -> tuple[Floats, NDArray[np.bool_]]
         return None
     mouths = np.stack([seen[index][1] for index in nearest]).astype(np.float32)
     return mouths, known
-
-
-def lips_move(mouths: Floats) -> bool:
-    """Whether these lips (float32 [steps, 64, 64]) do anything that a voice could belong to."""
-    inner = mouths[:, 16:56, 12:52]
-    inner = inner - inner.mean((1, 2), keepdims=True)
-    return float(np.abs(np.diff(inner, axis=0)).mean()) >= STILL_LIPS
 
 
 def at_full_rate(mouths: NDArray[np.floating | np.uint8]) -> bool:
