@@ -24,10 +24,15 @@ SMALL_KIND = 10  # clips; a smaller kind does not weigh as much as a large one
 MIN_GAIN = 0.002  # nats per clip on unseen clips that a condition has to bring
 
 
+Piece = tuple[float, float]
+"""Mean of one model's own log-odds over so many judged seconds, see `monitor.alerts.changes.pieces`."""
+
+
 @dataclass(frozen=True)
 class Looked:
     """One clip: features and judged seconds of each of its windows. `person`, `generator`: "" when unknown. `kind`: family of its system,
-    or the collection that a genuine one is from.
+    or the collection that a genuine one is from. `pieces`: of half a second or so, in order. `pair`: the same for an original and what
+    was made of it.
     """
 
     windows: tuple[tuple[dict[str, float], float], ...]
@@ -35,6 +40,8 @@ class Looked:
     person: str
     generator: str
     kind: str = ""
+    pieces: tuple[Piece, ...] = ()
+    pair: str = ""
 
     @property
     def tie(self) -> str:

@@ -107,7 +107,8 @@ class Detectors:
         worst = int(outputs["logit"].argmax())
         probability = 1.0 / (1.0 + np.exp(-np.clip(outputs["map_logits"][worst], -30, 30)))
         heatmap = Heatmap(views[worst][0], probability.astype(np.float32), crops[worst])
-        moments = tuple(Moment(time_s, float(logit)) for (time_s, _), logit in zip(views, outputs["logit"], strict=True))
+        moved = ((crop != earlier).any() for crop, earlier in zip(crops, before, strict=True))  # a picture shown twice is no step
+        moments = tuple(Moment(time_s, float(logit)) for (time_s, _), logit, new in zip(views, outputs["logit"], moved, strict=True) if new)
         return {"face": float(outputs["logit"].mean()), **face_quality([view for _, view in views])}, moments, heatmap
 
     async def _heard_alone(self, window: Window) -> float:
