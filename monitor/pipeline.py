@@ -89,6 +89,7 @@ async def _look(media: Channel[MediaItem], windows: Channel[Window], engine: Eng
     """Find and cut out faces, mark speech, cut windows."""
     watcher = FaceWatcher(engine.detect, looking.detect_hz, looking.min_face_px)
     cutter = Windows(speech_marks, looking.patience_s)
+    waiting: list[VideoFrame] = []  # to go to the thread together: each way there and back costs as much as a mouth
 
     async def cut(item: MediaInfo | AudioChunk | FrameFaces) -> None:
         for window in cutter.add(item):
@@ -97,14 +98,18 @@ async def _look(media: Channel[MediaItem], windows: Channel[Window], engine: Eng
     async for item in media:
         measured.arrived(item, media)
         if isinstance(item, VideoFrame):
+            waiting.append(item)
+            if item.time_s < watcher.next_look_s and len(waiting) < MEDIA_CAPACITY:
+                continue
             with measured.stage("faces"):
-                looked_at = await asyncio.to_thread(watcher.add, item)
+                looked_at = await asyncio.to_thread(watcher.add_all, waiting)
+            waiting.clear()
             measured.looked(looked_at)
             for frame in looked_at:
                 await cut(frame)
         elif not isinstance(item, Lost):
             await cut(item)
-    for frame in watcher.flush():
+    for frame in watcher.add_all(waiting) + watcher.flush():
         await cut(frame)
     for window in cutter.flush():
         await windows.put(window)

@@ -84,6 +84,14 @@ class FaceWatcher:
         self._last_thumbnail: NDArray[np.uint8] | None = None
         self._looked_thumbnail: NDArray[np.uint8] | None = None
 
+    @property
+    def next_look_s(self) -> float:
+        """No frame before this time finishes any, unless the scene changes; so until then frames may be held back and added together."""
+        return self._last.time_s + 0.9 * self._interval_s
+
+    def add_all(self, frames: Sequence[VideoFrame]) -> list[FrameFaces]:
+        return [done for frame in frames for done in self.add(frame)]
+
     def add(self, frame: VideoFrame) -> list[FrameFaces]:
         """Frames that are finished now, oldest first. Frames must come in time order; one that does not is ignored."""
         if not self._wanted(frame.time_s):

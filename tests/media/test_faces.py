@@ -277,6 +277,25 @@ def test_a_long_freeze_is_reported_and_held_in_little_memory() -> None:
     assert max(stage.looked) <= 1
 
 
+@pytest.mark.parametrize("hidden", [set(), set(range(23, 41)), {5, 10, 15}])
+def test_frames_held_back_until_the_next_look_come_out_the_same(hidden: set[int]) -> None:
+    stage = Stage(lambda t: [face(100 + (100 * t if t > 2 else 0), 80, 100)])
+    night = np.ascontiguousarray(np.roll(GRAIN, 37, axis=1)[:, ::-1] // 4)
+    frames = [stage.frame(t, n in hidden, GRAIN if t < 3.1 else night) for n, t in enumerate(times(25, 4))]
+    watcher, held, done = FaceWatcher(stage.detect), [], []
+    for frame in frames:
+        held.append(frame)
+        if frame.time_s >= watcher.next_look_s:
+            done += watcher.add_all(held)
+            held = []
+    done += watcher.add_all(held) + watcher.flush()
+    at_once = watch(FaceWatcher(stage.detect), frames)
+    assert [frame.time_s for frame in done] == times(25, 4)
+    for one, other in zip(done, at_once, strict=True):
+        for a, b in zip(one.faces, other.faces, strict=True):
+            assert (a.track_id, a.box_xyxy, a.face_rgb is None) == (b.track_id, b.box_xyxy, b.face_rgb is None)
+
+
 def test_frames_that_go_back_in_time_are_ignored() -> None:
     stage = Stage(lambda t: [face(100, 80, 100)])
     done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in (1.0, 1.04, 0.5, 1.04, 1.08)])
