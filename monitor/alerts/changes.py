@@ -86,17 +86,12 @@ class Changes:
         since.until_s = np.where(longer, start_s + span_s, since.until_s)
         for name, now in (("gain", gain), ("lasted_m", since.m), ("lasted_total", since.total)):
             setattr(since, name, np.where(longer, now, getattr(since, name)))
-        odds = self._log_odds_by_start()
+        odds = -np.logaddexp(self._model.cost - self._log_odds_by_start(), -self._goes_on())
         best = int(np.where(odds >= odds.max() - NEAR, since.gain, -math.inf).argmax())
-        told = Step(
-            -float(np.logaddexp(self._model.cost - odds.max(), -self._goes_on(best))),
-            float(since.begin_s[best]),
-            float(since.until_s[best]),
-            float(since.lasted_m[best]) * UNIT_S,
-        )
+        step = float(odds.max()), float(since.begin_s[best]), float(since.until_s[best]), float(since.lasted_m[best]) * UNIT_S
         if len(since.m) > MEMORY:
             self._since = since.only(np.arange(len(since.m)) != since.gain[:-LATEST].argmin())
-        return told
+        return Step(*step)
 
     def _log_odds_by_start(self) -> Floats:
         """That the stretch since then is forged, for each value that it may have begun with."""
@@ -125,16 +120,15 @@ class Changes:
         gain: Floats = rise**2 * since.m * before / (since.m + before)
         return gain
 
-    def _goes_on(self, which: int) -> float:
-        """Log-odds that what came after this stretch stood out is more of it, and not the person from before again."""
+    def _goes_on(self) -> Floats:
+        """Log-odds that what came after each stretch stood out most is more of it, and not the person from before again."""
         model, since = self._model, self._since
-        m, lasted_m = since.m[which] - since.lasted_m[which], since.lasted_m[which]
-        if m <= 0:
-            return GOES_ON
-        mean, noise = (since.total[which] - since.lasted_total[which]) / m, model.noise**2 / m
-        person, unsure = (float(each[which]) for each in self._person())
-        like_it = _log_normal(mean - since.lasted_total[which] / lasted_m, model.drift**2 + model.noise**2 / lasted_m + noise)
-        return GOES_ON + float(like_it - _log_normal(mean - person, unsure + model.drift**2 + noise))
+        after, lasted_m = np.maximum(since.m - since.lasted_m, 1e-9), np.maximum(since.lasted_m, 1e-9)
+        mean, noise = (since.total - since.lasted_total) / after, model.noise**2 / after
+        person, unsure = self._person()
+        like_it = _log_normal(mean - since.lasted_total / lasted_m, model.drift**2 + model.noise**2 / lasted_m + noise)
+        odds: Floats = GOES_ON + np.where(after > 1e-6, like_it - _log_normal(mean - person, unsure + model.drift**2 + noise), 0.0)
+        return odds
 
 
 def pieces(moments: Sequence[Moment], start_s: float, end_s: float) -> Iterable[tuple[float, float, float]]:
