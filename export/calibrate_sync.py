@@ -19,7 +19,7 @@ from export.fitting import Looked, auc_interval, calibration_error, cross_fit, f
 from export.rehearsal import at_most, correlation_of, genuine_lips, incidents, told_of_lips
 from export.training import auc
 from monitor.alerts.calibration import ModalityCalibration, sigmoid
-from monitor.alerts.evidence import Curve, agreement_with, fitting
+from monitor.alerts.evidence import Curve, agreement_at, fitting
 from monitor.alerts.policy import Policy, default_policy
 from monitor.alerts.stretches import UNIT_S
 from monitor.alerts.sync import STEP_S, Compared, Strip, compared
@@ -162,7 +162,8 @@ def _rows(recording: Recording, least: int) -> list[Looked]:
             run = in_a_row(heard[start : start + count])
             features = fitting(mean_of([each.curve for each in run]), sum(each.seconds for each in run)) | {"windows": float(count)}
             if count > 1:
-                features["agreement"] = agreement_with(mean_of([each.curve for each in run[:-1]]), run[-1].curve)
+                before = mean_of([each.curve for each in run[:-1]])
+                features["agreement"] = 0.0 if np.isnan(before).all() else agreement_at(int(np.nanargmax(before)), run[-1].curve)
             found.append(features)
     for place, each in enumerate(heard if least == 1 else ()):
         steps = PIECES[place % len(PIECES)]

@@ -39,7 +39,7 @@ class Evidence:
         self.judged_until_s = -math.inf
         self._judged_s = 0.0
         self._offset_s: float | None = None
-        self._lag = LAGS // 2  # where lips and voice met when last they did
+        self._lag: int | None = None  # where lips and voice met when last they did
         self._moments: deque[Moment] = deque(maxlen=MOMENTS)
         self._local: deque[tuple[float, Curve]] = deque(maxlen=MOMENTS)
         self._reason: Reason | None = None
@@ -66,7 +66,8 @@ class Evidence:
         """
         if self._sync is None:
             return self._moments
-        beside = slice(max(self._lag - 1, 0), self._lag + 2)
+        lag = LAGS // 2 if self._lag is None else self._lag
+        beside = slice(max(lag - 1, 0), lag + 2)
         return [Moment(time_s, -float(curve[beside].mean())) for time_s, curve in self._local if not np.isnan(curve[beside]).any()]
 
     @property
@@ -85,7 +86,6 @@ class Evidence:
         self._stepped_until_s = -math.inf  # where the last step back ended
         self._stretches = Stretches(self._policy.correlation, self._policy.spread, self._policy.stretch_s)
         self._curves: deque[tuple[Curve, float]] = deque(maxlen=MEMORY)
-        self._means: NDArray[np.float32] = np.zeros((0, LAGS), np.float32)  # of each beginning
         self._log_odds: NDArray[np.float64] = np.zeros(0)
         self._seen_s = 0.0
 
@@ -110,12 +110,12 @@ class Evidence:
         curve, compared_s = score.sync_curve, score.sync_s or span_s
         assert curve is not None
         agreement: float | None = None  # the first curve of all has nothing to agree with
-        if len(self._means):
-            agreement = sync.logit({"agreement": agreement_with(self._means[int(self._stretches.shares.argmax())], curve)})
-        alone = sync.logit(fitting(curve, compared_s))
-        self._stretches.add((alone if agreement is None else agreement) or 0.0, start_s, span_s)
+        alone = sync.logit(fitting(curve, compared_s)) or 0.0
+        if self._lag is not None:
+            agreement = sync.logit({"agreement": agreement_at(self._lag, curve)})
+        self._stretches.add(alone if agreement is None else min(alone, agreement), start_s, span_s)
         self._curves.append((curve, compared_s))
-        means = self._means = _means_since(self._curves)
+        means = _means_since(self._curves)
         shares, since_s = self._stretches.shares, np.cumsum([span for _, span in reversed(self._curves)])[::-1]
         self._log_odds = np.zeros(len(means))
         for index in np.flatnonzero(shares >= SLIGHT):
@@ -184,11 +184,9 @@ def fitting(mean: Curve, compared_s: float) -> dict[str, float]:
     return {"fit": how_well, "log_s": log_s, "fit_log_s": how_well * log_s}
 
 
-def agreement_with(mean: Curve, curve: Curve) -> float:
-    """How far `curve` stands out where `mean` has its peak, in its own strays; 0 when it says nothing there."""
-    if np.isnan(mean).all():
-        return 0.0
-    value = float(curve[int(np.nanargmax(mean))])
+def agreement_at(lag: int, curve: Curve) -> float:
+    """How far `curve` stands out at one lag, counted from 0, in its own strays; 0 when it says nothing there."""
+    value = float(curve[lag])
     return 0.0 if math.isnan(value) else value / math.hypot(float(np.nanstd(curve)), FIT_FLOOR)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from monitor.alerts.evidence import Evidence
 from monitor.alerts.policy import Policies
-from monitor.alerts.segments import LIPS_REACH_S, REACH_S, edge, trimmed
+from monitor.alerts.segments import LIPS_REACH_S, REACH_S, edge, least_fitting, trimmed
 from monitor.alerts.sync import Strip
 from monitor.media import Alert, Heatmap, Modality, Score, Segment, Verdict
 
@@ -148,7 +148,8 @@ class Incidents:
         verdict = watched.verdict
         assert verdict
         p_fake = verdict.p_fake or 0.0
-        start_s, end_s = trimmed(watched.evidence.moments, opened.since_s, opened.until_s)
+        exact = least_fitting if verdict.modality == "sync" else trimmed
+        start_s, end_s = exact(watched.evidence.moments, opened.since_s, max(opened.since_s, opened.until_s))
         return Alert(
             incident_id=opened.incident_id,
             kind=kind,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from monitor.alerts.incidents import Incidents
-from monitor.alerts.segments import edge, trimmed
+from monitor.alerts.segments import edge, least_fitting, trimmed
 from monitor.media import Alert, Moment, Score
 from tests.fakes import POLICIES
 
@@ -53,3 +53,25 @@ def test_a_segment_is_no_longer_than_the_speech_in_it() -> None:
     assert trimmed(spoken, 7.2, 19.2) == (pytest.approx(8.0), pytest.approx(18.8))
     assert trimmed(spoken[:1], 7.2, 19.2) == (7.2, 19.2)
     assert trimmed(spoken[-10:], 7.2, 19.2)[0] == 7.2, "earlier moments are forgotten"
+
+
+def lips_at(level: float, dubbed: tuple[float, float], until_s: float = 14.4) -> list[Moment]:
+    rng = np.random.default_rng(2)
+    times = np.arange(0.2, until_s, 0.4)
+    return [Moment(float(t), -float((0.0 if dubbed[0] <= t < dubbed[1] else level) + rng.normal(0, 0.05))) for t in times]
+
+
+@pytest.mark.parametrize("coarse", [(4.0, 14.4), (7.2, 9.6), (10.5, 14.4)])
+def test_both_edges_of_a_dub_are_found_from_a_rough_idea_of_it(coarse: tuple[float, float]) -> None:
+    assert least_fitting(lips_at(0.3, (4.0, 8.8)), *coarse) == (pytest.approx(4.0, abs=0.01), pytest.approx(8.8, abs=0.01))
+
+
+def test_a_dub_elsewhere_in_the_call_is_another_one() -> None:
+    start_s, end_s = least_fitting(lips_at(0.3, (1.2, 3.2)), 10.0, 12.0)
+    assert start_s > 3.2
+    assert end_s > start_s
+
+
+def test_where_nothing_fits_there_is_no_level_and_no_edge() -> None:
+    assert least_fitting(lips_at(0.0, (0.0, 0.0)), 2.4, 12.0) == (2.4, 12.0)
+    assert least_fitting(lips_at(0.3, (0.0, 1.0), until_s=2.0), 0.0, 2.0) == (0.0, 2.0), "too few"
