@@ -12,7 +12,7 @@ from torch import nn
 
 from export.data.face_fold import fold_of, not_trained_on
 from export.data.faces import MARGIN_PX, NUISANCES, FaceCache, FaceRow
-from export.evaluation.maps import map_numbers
+from export.evaluation.maps import REDRAWN, map_numbers
 from export.nets.face import FaceNet
 from export.to_onnx import Port, export_model
 from export.training import auc, best_of, matched_auc
@@ -34,9 +34,6 @@ TRAINED_ON = (
     "genuine talk of three quarters of its speakers, faces, a little avspeech; forgeries of genuine faces made on the spot "
     "(export.data.face_workshop). devset was only judged."
 )
-
-
-REDRAWN = frozenset({"re-animation by video", "talking head"})
 
 
 @dataclass(frozen=True)

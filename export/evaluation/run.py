@@ -167,10 +167,13 @@ def _maps(product: Product, task: Task) -> Told:
     where = pool_folder(task.pool)
     held = {row["file"] for row in wild_split(read_table(where / "data" / "wild"))[1]}
     model = task.models / "face_forgery.onnx"
-    told: Told = {"pairs": aligned_pairs(model, open_cache(where), held, task.sizes.pairs)}
+    pairs, reference = aligned_pairs(model, open_cache(where), held, task.sizes.pairs)
+    told: Told = {"pairs": pairs}
     made = made_call_folder(task.calls)
     if made is not None:
-        told["made_calls"] = made_calls(product, model, [call for call in read_calls(made) if call.masks][: task.sizes.made_calls])
+        told["made_calls"] = made_calls(
+            product, model, [call for call in read_calls(made) if call.masks][: task.sizes.made_calls], reference
+        )
     return told
 
 

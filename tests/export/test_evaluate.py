@@ -20,7 +20,7 @@ from export.evaluation.calls import false_incidents, segments
 from export.evaluation.facts import facts_of, leading_silence_s
 from export.evaluation.judging import Judgement, Product, balanced, union_label, union_p, union_scores
 from export.evaluation.looks import looks_of_pictures, looks_of_sound, with_looks
-from export.evaluation.maps import map_numbers
+from export.evaluation.maps import Reference, map_numbers
 from export.evaluation.metrics import Scores
 from export.evaluation.nuisances import alone, alone_by_name, within_names
 from export.evaluation.overview import offsets, overview
@@ -172,13 +172,29 @@ def test_maps_by_hand() -> None:
     mask = np.zeros((1, 16, 16), np.float32)
     mask[0, :4] = 1.0
     right = np.where(mask > 0.5, 2.0, -2.0).astype(np.float32)
-    assert map_numbers(right, mask) == {"pixel_auc": 1.0, "pixel_auc_all_cells": 1.0, "iou": 1.0, "iou_best": 1.0, "crops": 1}
+    assert map_numbers(right, mask) == {"pixel_auc": 1.0, "pixel_auc_all_cells": 1.0, "iou": 1.0, "crops": 1}
     half = right.copy()
     half[0, :2] = -3.0
     assert map_numbers(half, mask)["iou"] == 0.5
-    shy = map_numbers(right - 5.0, mask)
-    assert (shy["iou"], shy["iou_best"]) == (0.0, 1.0)
+    assert map_numbers(right - 5.0, mask)["iou"] == 0.0
+    assert map_numbers(right - 5.0, mask, cut=-5.0)["iou"] == 1.0
     assert map_numbers(right, np.zeros_like(mask))["crops"] == 0
+
+
+def test_maps_are_cut_as_other_people_have_it_and_stand_beside_a_constant_map() -> None:
+    rng = np.random.default_rng(2)
+    masks = np.zeros((40, 16, 16), np.float32)
+    for mask in masks:
+        top, left = rng.integers(2, 8, 2)
+        mask[top : top + 6, left : left + 6] = 1.0
+    maps = (4.0 * masks - 7.0 + rng.normal(0, 0.2, masks.shape)).astype(np.float32)  # everything far below p = .5
+    numbers = Reference.of(maps[:20], masks[:20]).numbers(maps[20:], masks[20:])
+    assert numbers["iou"] > 0.9 > map_numbers(maps[20:], masks[20:])["iou"]
+    assert 0.7 < numbers["constant"]["pixel_auc"] < 0.95 < numbers["pixel_auc"], "forgeries lie in the middle, which tells most cells"
+    assert numbers["constant"]["iou"] < 0.6
+    same = np.broadcast_to(masks[:20].mean(0), masks[:20].shape)
+    lazy = Reference.of(np.array(same), masks[:20]).numbers(np.array(same), masks[:20])
+    assert lazy["constant"] == {key: value for key, value in lazy.items() if key != "constant"}, "a map that is the mean is worth as much"
 
 
 def test_no_pictures_of_people_go_into_the_repository() -> None:
