@@ -14,12 +14,13 @@ from export.data.voice_batches import Data
 from export.data.voice_copies import Copies
 from export.data.voice_workshop import splice
 from export.data.voices import Voices
+from export.nets.speech_encoder import SpeechEncoder
 from export.nets.voice import VoiceNet
 from export.train_voice import blended, first_stage
 from export.training import auc, best_of, matched_auc
+from export.voice_manner import with_manner
 from export.voice_material import WINDOW, Material
-from export.voice_measures import families, groups, looks_of, scores
-from monitor.speech.features import fixed_rms, log_spectrum
+from export.voice_measures import families, groups, local_scores, looks_of, scores
 
 STEP_S = 0.16  # of local_logits
 
@@ -55,8 +56,7 @@ def on_splices(net: torch.nn.Module, voices: Voices, copies: Copies) -> dict[str
         if len(original) < WINDOW:
             continue
         samples, start_s, end_s = splice(original[:WINDOW], copies.samples(row)[:WINDOW], rng)
-        with torch.no_grad():
-            local = net(torch.from_numpy(log_spectrum(fixed_rms(samples)))[None])[1][0].numpy()
+        local = local_scores(net, samples)
         at = (np.arange(len(local)) + 0.5) * STEP_S
         within.append(local[(at > start_s + 0.2) & (at < end_s - 0.2)])
         outside.append(local[(at < start_s - 0.2) | (at > end_s + 0.2)])
@@ -85,16 +85,17 @@ def without_family(data: Data, family: str) -> Data:
     return replace(data, voices=voices, copies=others(data.copies))
 
 
-def on_left_out(material: Material, family: str, checkpoint: Path) -> dict[str, Any]:
+def on_left_out(material: Material, family: str, checkpoint: Path, encoder: SpeechEncoder) -> dict[str, Any]:
     """What a net that never heard `family` makes of all its clips, beside held genuine ones; kept beside the run for the next card."""
     voices, table = material.voices, families()
     fakes = [row for row in [*voices.train, *voices.held] if table.get(row["generator"]) == family]
     others = replace(voices, held=[row for row in voices.held if table.get(row["generator"]) != family])
-    net, _ = blended(checkpoint, others, material.talk)
+    net = with_manner(blended(checkpoint, others, material.talk)[0], encoder, material, family)
     rng = np.random.default_rng(0)
     real = [row for row in voices.held if row["label"] == "real"]
     sounds = [[voices.samples(row, worn=False) for row in rows] for rows in (real, fakes)]
-    genuine, forged = (scores(net, [cut(sound, WINDOW, rng) for sound in side]) for side in sounds)
+    clips = [[cut(sound, WINDOW, rng) for sound in side] for side in sounds]
+    genuine, forged = (scores(net, side) for side in clips)
     genuine_looks, forged_looks = (np.array([looks_of(sound) for sound in side]) for side in sounds)
     matched, twins = matched_auc(genuine, forged, genuine_looks, forged_looks)
     minutes = [best_of(path, VoiceNet())["spent_s"] / 60 for path in (first_stage(checkpoint), checkpoint)]

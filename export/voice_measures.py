@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from export.data.pool import Row
-from export.train_voice import score
 from export.voice_material import WINDOW
-from monitor.speech.features import fixed_rms, log_spectrum, voice_input
+from monitor.speech.features import fixed_rms, log_spectrum, voice_samples
 from monitor.speech.vad import speech_marks
 
 Floats = NDArray[np.float32]
 HOP = WINDOW // 2
 MIN_SPEECH_MARKS = 30  # of 20 ms
+AT_ONCE = 32
 LOOKS = ("n_level_db", "n_rolloff_hz", "n_noise_db")
 
 
@@ -26,12 +26,31 @@ def clip_logit(net: torch.nn.Module, samples: Floats) -> float:
     """Mean logit over windows of 2.4 s every 1.2 s with at least 0.6 s of speech, prepared as in a call; NaN when there is none."""
     starts = range(0, max(len(samples) - HOP, 1), HOP)
     windows = [samples[start : start + WINDOW] for start in starts]
-    heard = [voice_input(window, marks) for window in windows if (marks := speech_marks(window)).sum() >= MIN_SPEECH_MARKS]
-    return float(score(net, np.stack(heard)).mean()) if heard else float("nan")
+    heard = [voice_samples(window, marks) for window in windows if (marks := speech_marks(window)).sum() >= MIN_SPEECH_MARKS]
+    return float(_judged(net, heard)[0].mean()) if heard else float("nan")
 
 
 def scores(net: torch.nn.Module, clips: list[Floats]) -> Floats:
-    return score(net, np.stack([log_spectrum(fixed_rms(clip)) for clip in clips]))
+    return _judged(net, [fixed_rms(clip) for clip in clips])[0]
+
+
+def local_scores(net: torch.nn.Module, samples: Floats) -> Floats:
+    """Local logits [steps] of one clip."""
+    local: Floats = _judged(net, [fixed_rms(samples)])[1][0]
+    return local
+
+
+@torch.no_grad()
+def _judged(net: torch.nn.Module, clips: list[Floats]) -> tuple[Floats, Floats]:
+    """(logits, local logits) of clips of equal length at fixed RMS."""
+    net.eval()
+    found = []
+    for start in range(0, len(clips), AT_ONCE):
+        some = clips[start : start + AT_ONCE]
+        spectra = torch.from_numpy(np.stack([log_spectrum(clip) for clip in some]))
+        found.append(net(spectra, torch.from_numpy(np.stack(some))))
+    logits, local = (torch.cat(part).numpy() for part in zip(*found, strict=True))
+    return logits, local
 
 
 def looks_of(samples: Floats) -> list[float]:

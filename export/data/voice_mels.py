@@ -61,8 +61,8 @@ class VoiceMels:
         return found
 
     def _asked(self, session: InferenceSession, row: Row, *, worn: bool) -> float:
-        spectrum = log_spectrum(fixed_rms(np.resize(self._voices.samples(row, worn=worn), 38_400)))
-        return float(session.run(["logit"], {"log_spectrum": spectrum[None]})[0][0])
+        samples = fixed_rms(np.resize(self._voices.samples(row, worn=worn), 38_400))
+        return float(session.run(["logit"], {"log_spectrum": log_spectrum(samples)[None], "samples": samples[None]})[0][0])
 
 
 def _mel(samples: Floats) -> Floats:

@@ -63,7 +63,7 @@ class Engine:
         """Run every model once, so that the first call is not the slow one."""
         ones = {name: np.ones(1, np.float32) for name in ("has_video", "has_audio")}
         zeros: dict[str, dict[str, NDArray[np.float32]]] = {
-            "voice_forgery": {"log_spectrum": np.zeros((1, 240, 256), np.float32)},
+            "voice_forgery": {"log_spectrum": np.zeros((1, 240, 256), np.float32), "samples": np.zeros((1, 38_400), np.float32)},
             "face_forgery": {name: np.zeros((1, 3, 128, 128), np.float32) for name in ("face", "earlier")},
             "mouth_texture": {"mouths": np.zeros((1, 60, 64, 64), np.float32)},
             "audio_visual": {"mouths": np.zeros((1, 60, 64, 64), np.float32), "log_mel": np.zeros((1, 240, 64), np.float32), **ones},

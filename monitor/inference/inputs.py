@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.media import AUDIO_RATE_HZ, FaceView, Reason, Window
-from monitor.speech.features import fixed_rms, log_mel, voice_input
+from monitor.speech.features import fixed_rms, log_mel, log_spectrum, voice_samples
 
 MOUTH_RATE_HZ = 25
 MIN_SPEECH_S = 0.6  # in the window, and a third of it in its fresh part
@@ -34,10 +34,11 @@ def why_no_voice(window: Window) -> Reason | None:
     return None if total_s >= MIN_SPEECH_S and fresh_s >= MIN_SPEECH_S / 3 else "no_speech"
 
 
-def voice_of(window: Window) -> Floats:
-    """log_spectrum input, float32 [1, 240, 256]."""
+def voice_of(window: Window) -> dict[str, Floats]:
+    """Inputs of the voice net: `log_spectrum` float32 [1, 240, 256] and the `samples` [1, 38400] that it was made of."""
     assert window.samples is not None
-    return voice_input(window.samples, window.speech)[None]
+    samples = voice_samples(window.samples, window.speech)
+    return {"log_spectrum": log_spectrum(samples)[None], "samples": samples[None]}
 
 
 def voice_times_s(window: Window, count: int, every_s: float) -> NDArray[np.float64]:

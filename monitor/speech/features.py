@@ -73,8 +73,8 @@ def _to_mel(hz: float) -> float:
     return float(2595.0 * np.log10(1.0 + hz / 700.0))
 
 
-def voice_input(samples: Floats, speech: NDArray[np.bool_], length_s: float = 2.4) -> Floats:
-    """What the voice net sees of a stretch of sound: float32 [length_s × 100, 256].
+def voice_samples(samples: Floats, speech: NDArray[np.bool_], length_s: float = 2.4) -> Floats:
+    """What the voice net hears of a stretch of sound: float32 [length_s × 16,000].
 
     From the first to the last speech mark (bool [m], one per 20 ms), so that silence around it cannot decide; repeated to `length_s`
     when shorter, cut when longer; at fixed RMS.
@@ -83,4 +83,4 @@ def voice_input(samples: Floats, speech: NDArray[np.bool_], length_s: float = 2.
     step = AUDIO_RATE_HZ // 50
     spoken = samples[marked[0] * step : (marked[-1] + 1) * step] if len(marked) else samples
     wanted = round(length_s * AUDIO_RATE_HZ)
-    return log_spectrum(fixed_rms(np.resize(spoken, wanted)))
+    return fixed_rms(np.resize(spoken, wanted))

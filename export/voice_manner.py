@@ -1,0 +1,120 @@
+"""The direction among the speech encoder's numbers in which generated speech of the pool differs from recorded: one solved equation."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from export.data.pool import Row, even_shares
+from export.data.sound import cut
+from export.moonshine import small_encoder
+from export.nets.speech_encoder import SpeechEncoder, encoder_of
+from export.nets.voice import VoiceNet
+from export.nets.voice_judge import FARTHEST, Manner, VoiceJudge
+from export.to_onnx import MODELS
+from export.train_voice import score
+from export.voice_material import WINDOW, Material
+from export.voice_measures import families
+from monitor.speech.features import fixed_rms, log_spectrum
+
+Floats = NDArray[np.float32]
+SHIPPED = MODELS / "voice_forgery.onnx"
+RIDGE = 0.2  # of the variance of a standardised number
+LEAST_SPREAD = 1e-3
+AT_ONCE = 8
+
+
+def middle_of(samples: Floats) -> Floats:
+    """The middle 2.4 s, repeated where there is less, at fixed RMS."""
+    spare = max(0, len(samples) - WINDOW) // 2
+    return fixed_rms(cut(samples[spare : spare + WINDOW], WINDOW, np.random.default_rng(0)))
+
+
+def numbers_of(encoder: SpeechEncoder, material: Material) -> Floats:
+    """Numbers of every training clip of voices and talk, plain and codec-worn, each half of its middle 2.4 s: float32 [rows, 2, 2, 576].
+
+    Kept in the cache; some three minutes of one core the first time.
+    """
+    state = b"".join(value.numpy().tobytes() for _, value in sorted(encoder.state_dict().items()))
+    rows = [row["file"] for row in rows_of(material)]
+    path = material.cache / f"manner_{sha256(state + repr(rows).encode()).hexdigest()[:12]}.npy"
+    if not path.exists():
+        pieces = track(_halves(material), "what the encoder hears", total=2 * len(rows))
+        found = [_heard(encoder, piece) for piece in _grouped(pieces)]
+        np.save(path, np.concatenate(found).reshape(len(rows), 2, 2, -1).astype(np.float16))
+    numbers: Floats = np.load(path).astype(np.float32)
+    return numbers
+
+
+def rows_of(material: Material) -> list[Row]:
+    return material.voices.train + material.talk.train
+
+
+def direction(rows: Sequence[Row], numbers: Floats) -> Manner:
+    """Fisher's, over `numbers` [rows, …, d]: sources of genuine clips and generators of forged ones weigh evenly."""
+    each = numbers[0].size // numbers.shape[-1]
+    fake = np.array([row["label"] == "fake" for row in rows])
+    share = np.zeros(len(rows))
+    for side, column in ((fake, "generator"), (~fake, "source")):
+        share[side] = even_shares([row[column] for row, wanted in zip(rows, side, strict=True) if wanted])
+    flat, fake, share = numbers.reshape(-1, numbers.shape[-1]).astype(np.float64), np.repeat(fake, each), np.repeat(share / each, each)
+    centre, spread = flat[~fake].mean(0), flat[~fake].std(0) + LEAST_SPREAD
+    standard = np.clip((flat - centre) / spread, -FARTHEST, FARTHEST)
+    means = {side: share[where] @ standard[where] for side, where in (("fake", fake), ("real", ~fake))}
+    apart = standard - np.where(fake[:, None], means["fake"], means["real"])
+    within = (apart * share[:, None]).T @ apart / 2
+    weight = np.linalg.solve(within + RIDGE * np.eye(len(within)), means["fake"] - means["real"])
+    genuine = standard[~fake] @ weight
+    scale = 1 / genuine.std()
+    bias = float(-genuine.mean() * scale)
+    return Manner(torch.from_numpy(centre), torch.from_numpy(spread), torch.from_numpy(weight * scale), bias)
+
+
+def _halves(material: Material) -> Iterator[Floats]:
+    """[2, 19,200] of each clip, plain and worn."""
+    for voices, rows in ((material.voices, material.voices.train), (material.talk, material.talk.train)):
+        for row in rows:
+            for worn in (False, True):
+                yield middle_of(voices.samples(row, worn)).reshape(2, -1)
+
+
+def _grouped(pieces: Iterable[Floats]) -> Iterator[Floats]:
+    group: list[Floats] = []
+    for piece in pieces:
+        group.append(piece)
+        if len(group) == AT_ONCE:
+            yield np.concatenate(group)
+            group = []
+    if group:
+        yield np.concatenate(group)
+
+
+@torch.no_grad()
+def _heard(encoder: SpeechEncoder, sounds: Floats) -> Floats:
+    heard: Floats = encoder(torch.from_numpy(sounds)).numpy()
+    return heard
+
+
+def examples_of(material: Material, count: int = 240) -> Floats:
+    """Speech of training clips, [count, 38,400], for what is fitted to the encoder's own outputs."""
+    rng, rows = np.random.default_rng(0), material.voices.train
+    return np.stack([middle_of(material.voices.samples(rows[i], bool(i % 2))) for i in rng.choice(len(rows), count, replace=False)])
+
+
+def encoder_for(material: Material, theirs: Path | None) -> SpeechEncoder:
+    """Made of Moonshine's file `theirs`, else the one inside the voice net that ships."""
+    return small_encoder(theirs, examples_of(material)) if theirs else encoder_of(SHIPPED)
+
+
+def with_manner(net: VoiceNet, encoder: SpeechEncoder, material: Material, without: str = "") -> VoiceJudge:
+    """`net` and what the encoder says, which counts as much: held genuine clips spread equally in both. `without`: a family left out."""
+    rows, table = rows_of(material), families()
+    kept = [index for index, row in enumerate(rows) if not without or table.get(row["generator"]) != without]
+    manner = direction([rows[index] for index in kept], numbers_of(encoder, material)[kept])
+    genuine = [middle_of(material.voices.samples(row, worn=False)) for row in material.voices.held if row["label"] == "real"]
+    share = float(score(net, np.stack([log_spectrum(sound) for sound in genuine])).std())
+    return VoiceJudge(net, encoder, manner, share).eval()
