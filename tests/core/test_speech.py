@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.speech.features import RMS, fixed_rms, log_mel, log_spectrum, voice_input
+from monitor.speech.features import RMS, fixed_rms, log_mel, log_spectrum, voice_samples
 from monitor.speech.vad import speech_marks
 
 RATE = 16_000
@@ -74,10 +74,10 @@ def test_features_have_a_frame_every_10_ms_and_put_a_tone_in_its_place() -> None
     assert np.allclose(log_spectrum(tone[:8000])[5:40], spectrum[5:40], atol=1e-5), "a frame depends on its own 25 ms only"
 
 
-def test_voice_input_cuts_silence_repeats_short_speech_and_forgets_loudness() -> None:
+def test_what_the_voice_net_hears_cuts_silence_repeats_short_speech_and_forgets_loudness() -> None:
     sound = np.concatenate([np.zeros(8000, np.float32), voiced(1.0), np.zeros(8000, np.float32)])
     marks = np.array([False] * 25 + [True] * 50 + [False] * 25)
-    features = voice_input(sound, marks)
+    features = log_spectrum(voice_samples(sound, marks))
     assert features.shape == (240, 256)
-    assert np.allclose(features, voice_input(0.01 * sound, marks), atol=1e-2)
+    assert np.allclose(features, log_spectrum(voice_samples(0.01 * sound, marks)), atol=1e-2)
     assert np.allclose(features[10:90], features[110:190], atol=0.6), "the second repetition is the first"
