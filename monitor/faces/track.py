@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from math import hypot, log, sqrt
 
 from monitor.media import Detection
 
@@ -13,7 +11,7 @@ SIZE_WEIGHT = 1.0  # a doubled face costs as much as a shift of 0.7 of its width
 VELOCITY_GAIN = 0.6  # how much of each newly seen movement is believed
 AGE_WEIGHT = 0.2  # per second unseen: of two who may be meant, it is the one seen last
 COAST_S = 0.5  # a face not seen is expected to move on for so long and then to wait
-Floats = NDArray[np.float64]
+SMALLEST = 1e-6  # side of a box
 
 
 @dataclass(slots=True)
@@ -22,17 +20,24 @@ class _Path:
 
     track_id: int
     seen_s: float
-    centre_xy: Floats
+    x: float
+    y: float
     side: float
-    velocity_xy: Floats
+    x_per_s: float = 0.0
+    y_per_s: float = 0.0
 
-    def expected_xy(self, time_s: float) -> Floats:
-        return self.centre_xy + self.velocity_xy * min(time_s - self.seen_s, COAST_S)
+    def see(self, time_s: float, x: float, y: float, side: float) -> None:
+        passed_s = max(time_s - self.seen_s, 1e-3)
+        self.x_per_s += VELOCITY_GAIN * ((x - self.x) / passed_s - self.x_per_s)
+        self.y_per_s += VELOCITY_GAIN * ((y - self.y) / passed_s - self.y_per_s)
+        self.x, self.y, self.side, self.seen_s = x, y, side, time_s
 
-    def see(self, time_s: float, centre_xy: Floats, side: float) -> None:
-        moved = (centre_xy - self.centre_xy) / max(time_s - self.seen_s, 1e-3)
-        self.velocity_xy = self.velocity_xy + VELOCITY_GAIN * (moved - self.velocity_xy)
-        self.centre_xy, self.side, self.seen_s = centre_xy, side, time_s
+    def cost(self, time_s: float, x: float, y: float, side: float) -> float:
+        """Distance from where it was expected, in face sides, plus the change of size and the time unseen."""
+        unseen_s = time_s - self.seen_s
+        coast_s = min(unseen_s, COAST_S)
+        distance = hypot(x - self.x - coast_s * self.x_per_s, y - self.y - coast_s * self.y_per_s)
+        return distance / sqrt(side * self.side) + SIZE_WEIGHT * abs(log(side / self.side)) + AGE_WEIGHT * unseen_s
 
 
 class Tracker:
@@ -49,15 +54,15 @@ class Tracker:
     def update(self, time_s: float, detections: Sequence[Detection]) -> list[tuple[int, Detection]]:
         """The detections of one picture with their track ids, in the order given. Times must not go back."""
         self._paths = [path for path in self._paths if time_s - path.seen_s <= self._memory_s + 1e-6]
-        centres, sides = _places(detections)
-        chosen = _assign(self._costs(time_s, centres, sides))
+        places = [_place(detection) for detection in detections]
+        chosen = _assign([[path.cost(time_s, *place) for path in self._paths] for place in places])
         numbered = []
-        for index, detection in enumerate(detections):
+        for index, (detection, place) in enumerate(zip(detections, places, strict=True)):
             if index in chosen:
                 path = self._paths[chosen[index]]
-                path.see(time_s, centres[index], float(sides[index]))
+                path.see(time_s, *place)
             else:
-                path = _Path(self._next_id, time_s, centres[index], float(sides[index]), np.zeros(2))
+                path = _Path(self._next_id, time_s, *place)
                 self._paths.append(path)
                 self._next_id += 1
             numbered.append((path.track_id, detection))
@@ -67,42 +72,24 @@ class Tracker:
         """The scene changed: whoever is seen next is somebody new."""
         self._paths.clear()
 
-    def _costs(self, time_s: float, centres: Floats, sides: Floats) -> Floats:
-        """[detections, paths]: distance from where the path was expected, in face sides, plus the change of size and the time unseen."""
-        if not self._paths or not len(centres):
-            return np.zeros((len(centres), len(self._paths)))
-        expected = np.stack([path.expected_xy(time_s) for path in self._paths])
-        known = np.array([path.side for path in self._paths])
-        unseen_s = np.array([time_s - path.seen_s for path in self._paths])
-        distance = np.linalg.norm(centres[:, None] - expected[None], axis=2)
-        cost: Floats = (
-            distance / np.sqrt(sides[:, None] * known[None])
-            + SIZE_WEIGHT * np.abs(np.log(sides[:, None] / known[None]))
-            + AGE_WEIGHT * unseen_s
-        )
-        return cost
+
+def _place(detection: Detection) -> tuple[float, float, float]:
+    """Centre and mean side of the box."""
+    x0, y0, x1, y1 = detection.box_xyxy
+    return (x0 + x1) / 2, (y0 + y1) / 2, sqrt(max(x1 - x0, SMALLEST) * max(y1 - y0, SMALLEST))
 
 
-def _places(detections: Sequence[Detection]) -> tuple[Floats, Floats]:
-    """Centres [n, 2] and mean sides [n] of the boxes."""
-    boxes = np.array([detection.box_xyxy for detection in detections], np.float64).reshape(-1, 4)
-    sides = np.sqrt(np.maximum(boxes[:, 2] - boxes[:, 0], 1e-6) * np.maximum(boxes[:, 3] - boxes[:, 1], 1e-6))
-    return (boxes[:, :2] + boxes[:, 2:]) / 2, sides
-
-
-def _assign(costs: Floats) -> dict[int, int]:
+def _assign(costs: list[list[float]]) -> dict[int, int]:
     """Row → column, cheapest first, nothing above the gate; then pairs swap partners while that makes both together cheaper."""
     chosen: dict[int, int] = {}
-    for flat in np.argsort(costs, axis=None, kind="stable"):
-        row, column = divmod(int(flat), costs.shape[1])
-        if costs[row, column] > GATE:
-            break
+    near = ((cost, row, column) for row, line in enumerate(costs) for column, cost in enumerate(line) if cost <= GATE)
+    for _, row, column in sorted(near):
         if row not in chosen and column not in chosen.values():
             chosen[row] = column
     rows = list(chosen)
     for i, a in enumerate(rows):
         for b in rows[i + 1 :]:
-            swapped = costs[a, chosen[b]], costs[b, chosen[a]]
-            if max(swapped) <= GATE and sum(swapped) < costs[a, chosen[a]] + costs[b, chosen[b]]:
+            swapped = costs[a][chosen[b]], costs[b][chosen[a]]
+            if max(swapped) <= GATE and sum(swapped) < costs[a][chosen[a]] + costs[b][chosen[b]]:
                 chosen[a], chosen[b] = chosen[b], chosen[a]
     return chosen

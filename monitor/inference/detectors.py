@@ -176,7 +176,10 @@ def _spoken_moments(window: Window, local_logits: NDArray[np.float32] | None) ->
 
 def _as_input(crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """float32 [n, 3, 128, 128] of crops uint8 [128, 128, 3]."""
-    return np.ascontiguousarray(np.stack(crops).astype(np.float32).transpose(0, 3, 1, 2))
+    planes = np.empty((len(crops), 3, *crops[0].shape[:2]), np.float32)
+    for plane, crop in zip(planes, crops, strict=True):
+        plane[:] = crop.transpose(2, 0, 1)
+    return planes
 
 
 def _both(window: Window, lips: NDArray[np.float32], hears: bool, *, sees: bool = True) -> dict[str, NDArray[np.float32]]:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.faces.quality import spread
 from monitor.media import AUDIO_RATE_HZ, FaceView, Window
 
 STEP = AUDIO_RATE_HZ // 50
@@ -27,7 +28,7 @@ def face_quality(views: Sequence[FaceView]) -> dict[str, float]:
     if not crops:
         return {}
     grays = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops[:: max(1, len(crops) // 2)]]
-    sharpness = [float(cv2.Laplacian(gray, cv2.CV_16S).std()) / max(float(gray.std()), 1.0) for gray in grays]
+    sharpness = [spread(cv2.Laplacian(gray, cv2.CV_16S)) / max(spread(gray), 1.0) for gray in grays]
     return {
         "face_px": float(np.mean([view.side_px for view in views])),
         "face_sharpness": float(np.mean(sharpness)),
