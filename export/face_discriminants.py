@@ -8,7 +8,7 @@ from torch import nn
 
 from export.data.face_augment import degrade, draw_degradation
 from export.data.faces import MARGIN_PX, FaceCache
-from export.fisher import Material, discriminant
+from export.fisher import Material, Weights, discriminant
 from export.nets.face import FaceNet, appearance, standardise, texture
 
 BATCH = 32
@@ -31,9 +31,9 @@ def put_in_discriminants(net: FaceNet, cache: FaceCache, train: list[int], seed:
     worn_rows = genuine[::WORN_EVERY]
     worn = _numbers(net, cache, worn_rows, rng)
     split = len(next(iter(clean.values()))) - net.from_texture.in_features
-    for read_out, part, alone_share, ridge, stills_share in (
-        (net.from_appearance, slice(0, split), 0.5, 0.3, STILLS_SHARE),
-        (net.from_texture, slice(split, None), 0.0, 0.05, 0.0),
+    for read_out, part, counts in (
+        (net.from_appearance, slice(0, split), Weights(ridge=0.3, alone=0.5, more=STILLS_SHARE)),
+        (net.from_texture, slice(split, None), Weights(ridge=0.05)),
     ):
         of = {i: numbers[part] for i, numbers in clean.items()}
         material = Material(
@@ -46,7 +46,7 @@ def put_in_discriminants(net: FaceNet, cache: FaceCache, train: list[int], seed:
             base=np.array([of[i] for i in base]),
             more_pairs=np.array([of[i] - of[rows[i].origin] for i in stills]),
         )
-        _set(read_out, *discriminant(material, alone_share, ridge, more_share=stills_share))
+        _set(read_out, *discriminant(material, counts))
 
 
 def _set(read_out: nn.Linear, weight: Numbers, bias: float) -> None:

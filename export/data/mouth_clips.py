@@ -96,6 +96,7 @@ class MouthFold:
             alone=numbers[:0],
             alone_generators=[],
             base=numbers[:0],
+            genuine_pages=[clip.row.get("source", "") if clip.folder == "wild" else clip.folder for clip in genuine],
         )
 
 

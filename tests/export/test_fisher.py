@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="torch is not installed (pip install -e .[ex
 import torch
 
 from export.face_discriminants import put_in_discriminants
-from export.fisher import LEAST_SPREAD, Material, discriminant
+from export.fisher import LEAST_SPREAD, Material, Weights, discriminant
 from export.nets.face import TEXTURE_NUMBERS, FaceNet, appearance, texture
 from export.training import auc
 
@@ -34,7 +34,7 @@ def material(rng: np.random.Generator) -> Material:
 def test_the_direction_is_the_forgerys_and_not_what_people_or_wear_differ_in():
     rng = np.random.default_rng(2)
     of = material(rng)
-    weight, bias = discriminant(of, alone_share=0.0, ridge=0.01)
+    weight, bias = discriminant(of, Weights(ridge=0.01))
     scores = of.genuine @ weight + bias
     assert scores.mean() == pytest.approx(0, abs=1e-6)
     assert scores.std() == pytest.approx(1, abs=1e-3)
@@ -46,20 +46,37 @@ def test_the_direction_is_the_forgerys_and_not_what_people_or_wear_differ_in():
 
 def test_wear_counts_against_a_number_and_forgeries_without_original_count_as_told():
     of = material(np.random.default_rng(3))
-    blind, _ = discriminant(of, 0.0, 0.01, wear=0.0)
-    warned, _ = discriminant(of, 0.0, 0.01, wear=1.0)
+    blind, _ = discriminant(of, Weights(0.01, wear=0.0))
+    warned, _ = discriminant(of, Weights(0.01, wear=1.0))
     assert abs(warned[4]) < 0.2 * abs(blind[4])
-    without, _ = discriminant(of, 0.0, 0.01)
-    with_alone, _ = discriminant(of, 0.5, 0.01)
+    without, _ = discriminant(of, Weights(0.01))
+    with_alone, _ = discriminant(of, Weights(0.01, alone=0.5))
     assert with_alone[5] > without[5] + 0.1
-    with_more, _ = discriminant(of, 0.0, 0.01, more_share=1.0)
+    with_more, _ = discriminant(of, Weights(0.01, more=1.0))
     assert with_more[7] > without[7] + 0.1
+
+
+def test_what_fakes_do_not_share_counts_less_the_more_their_unlikeness_weighs():
+    of = material(np.random.default_rng(5))
+    of.pairs[:, 8] += 1.0 + np.random.default_rng(6).normal(0, 2.0, len(of.pairs))
+    alike, _ = discriminant(of, Weights(0.01, unlike=0.0))
+    unlike, _ = discriminant(of, Weights(0.01, unlike=5.0))
+    assert abs(unlike[8] / unlike[3]) < 0.3 * abs(alike[8] / alike[3])
+
+
+def test_a_large_page_does_not_hide_what_pages_differ_in():
+    of = material(np.random.default_rng(7))
+    pages = ["large"] * 560 + [f"page {n}" for n in range(40)]
+    of.genuine[560:, 3] += np.repeat([-6.0, 6.0], 20)
+    each, _ = discriminant(of, Weights(0.01))
+    even, _ = discriminant(replace(of, genuine_pages=pages), Weights(0.01))
+    assert abs(even[3] / even[4]) < abs(each[3] / each[4])
 
 
 def test_a_number_that_hardly_moves_gets_no_say():
     of = material(np.random.default_rng(4))
     dead = of.genuine * np.where(np.arange(NUMBERS) == 6, 1e-6, 1.0)
-    weight, _ = discriminant(replace(of, genuine=dead, pairs=of.pairs * np.where(np.arange(NUMBERS) == 6, 1e-6, 1.0)), 0.0, 0.01)
+    weight, _ = discriminant(replace(of, genuine=dead, pairs=of.pairs * np.where(np.arange(NUMBERS) == 6, 1e-6, 1.0)), Weights(0.01))
     assert abs(weight[6]) * LEAST_SPREAD < 1.0
 
 
