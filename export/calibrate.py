@@ -92,7 +92,7 @@ def calibrate(name: Modality, held: Held, budget: float) -> tuple[ModalityCalibr
         talk = _by_person([(clip, rough) for clip in held.talk])
         everybody = talk + _by_person([(clip, rough) for clip in held.clips if not clip.fake])
         correlation = round(float(np.clip(correlation_of(talk, everybody), 0.2, 0.9)), 3)
-    qualities = helpful(held.clips, names, QUALITIES[name], correlation)
+    qualities, by_quality = helpful(held.clips, names, QUALITIES[name], correlation)
     unseen, final = cross_fit(held.clips, names, qualities, correlation), fit(held.clips, names, qualities, correlation)
     looks = visible([*unseen, *((clip, final) for clip in held.talk)], correlation)
     final = replace(final, visible=looks)
@@ -106,6 +106,7 @@ def calibrate(name: Modality, held: Held, budget: float) -> tuple[ModalityCalibr
     threshold = round(max(threshold_of_calls(calls, policy, budget), threshold_of_clips(plain, policy, CLIP_BUDGET[name])), 3)
     policy, judged = replace(policy, threshold=threshold), judged.model_copy(update={"threshold": threshold})
     numbers = _numbers_of_clips(plain, policy) | _numbers_of_calls(calls, policy)
+    numbers["log loss of unseen clips by quality"] = by_quality
     step, numbers["steps"] = calibrate_steps(name, held, policy)
     judged = judged.model_copy(update={"step": step})
     for after_s in (0.0, 7.2, 60.0):

@@ -155,15 +155,19 @@ def cross_fit(
     return pairs
 
 
-def helpful(clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities: Sequence[str], correlation: float) -> tuple[str, ...]:
-    """Of `qualities`, those that make unseen clips better calibrated, added one by one."""
+def helpful(
+    clips: Sequence[Looked], names: Sequence[tuple[str, ...]], qualities: Sequence[str], correlation: float
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Of `qualities`, those that make unseen clips better calibrated, added one by one; and the log loss with each, "none" without any."""
     kept: tuple[str, ...] = ()
     lowest = log_loss(cross_fit(clips, names, (), correlation))
+    losses = {"none": round(lowest, 4)}
     for quality in qualities:
         loss = log_loss(cross_fit(clips, names, (*kept, quality), correlation))
+        losses[" and ".join((*kept, quality))] = round(loss, 4)
         if loss < lowest - MIN_GAIN:
             kept, lowest = (*kept, quality), loss
-    return kept
+    return kept, losses
 
 
 def log_loss(pairs: Sequence[tuple[Looked, Fit]]) -> float:

@@ -50,9 +50,11 @@ def test_no_clip_is_judged_by_a_fit_that_saw_its_person_or_generator() -> None:
 
 
 def test_a_quality_is_kept_only_where_it_helps_and_its_trust_is_lower_where_the_model_knows_less() -> None:
-    assert helpful(clips(60, 4), NAMES, ("snr_db",), 0.5) == ()
+    assert helpful(clips(60, 4), NAMES, ("snr_db",), 0.5)[0] == ()
     informed = clips(80, 4, poor_tells_nothing=True)
-    assert helpful(informed, NAMES, ("snr_db",), 0.5) == ("snr_db",)
+    kept, losses = helpful(informed, NAMES, ("snr_db",), 0.5)
+    assert kept == ("snr_db",)
+    assert losses["snr_db"] < losses["none"]
     assert fit(informed, NAMES, ("snr_db",), 0.5).conditions["snr_db"].trust > 0.2
 
 
