@@ -2,14 +2,15 @@
 
     python -m export.cost FILE… [--models exported_models] [--rounds 3]
 
-The stages run one after the other on whole files, so that nothing overlaps; what a network or a page would add is not in it. Of several
-rounds each stage's least counts: a busy machine only ever adds. Short clips cost more than a call, since each has a first and a last look.
+All stages run in one thread, so that nothing overlaps; what a network or a page would add is not in it. Decoding includes the colours of
+pictures that are looked at. Of several rounds each stage's least counts: a busy machine only ever adds. Short clips cost more than a
+call, since each has a first and a last look.
 """
 
 import argparse
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.recordings import items_of
 from monitor.alerts.incidents import Incidents
 from monitor.alerts.policy import Policies
 from monitor.faces.detect import FaceDetector
@@ -27,8 +27,10 @@ from monitor.faces.watch import FaceWatcher
 from monitor.inference.detectors import Detectors
 from monitor.inference.engine import JUDGES, Engine
 from monitor.inference.session import Arrays, Model
-from monitor.media import AudioChunk, Luma, MediaInfo, Picture, VideoFrame
+from monitor.media import AudioChunk, FrameFaces, Luma, MediaInfo, MediaItem, Picture, VideoFrame
 from monitor.pipeline import FILE_PATIENCE_S
+from monitor.sources.demux import Tracks, read_file
+from monitor.sources.opening import open_file
 from monitor.speech.vad import speech_marks
 from monitor.windows import Windows
 
@@ -109,29 +111,52 @@ def main() -> None:
 
 
 async def spend(path: Path, models: dict[str, Model], engine: Engine, costs: Costs) -> float:
-    """Take a file through all stages; returns its seconds."""
-    with costs.stage("decode and convert"):
-        items = await items_of(path)
+    """Take a file through all stages as it is decoded; returns its seconds."""
     run = {name: costs.model(name, model) for name, model in models.items()}
     watcher = FaceWatcher(FaceDetector(lambda picture: run["face_detector"]({"input": picture})))
     cutter = Windows(speech_marks, FILE_PATIENCE_S)
-    windows = []
-    for item in [*(replace(item, picture=Shown(item.picture, costs)) if isinstance(item, VideoFrame) else item for item in items), None]:
-        with costs.stage("crops and tracks"):
-            frames = watcher.add(item) if isinstance(item, VideoFrame) else watcher.flush() if item is None else []
-        with costs.stage("windows and speech"):
-            for each in [item] if isinstance(item, MediaInfo | AudioChunk) else frames:
-                windows += cutter.add(each)
-    with costs.stage("windows and speech"):
-        windows += cutter.flush()
     detectors = Detectors({name: _later(run[name]) for name in JUDGES}, engine.calibration)
     incidents = Incidents("call", Policies.from_calibration(engine.calibration))
-    for window in windows:
-        with costs.stage("inputs of models"):
-            scores = await detectors.judge(window)
-        with costs.stage("evidence"):
-            incidents.add(scores)
-    return max((window.end_s for window in windows), default=0.0)
+    waiting: list[VideoFrame] = []
+    end_s = 0.0
+
+    async def cut(items: Sequence[MediaInfo | AudioChunk | FrameFaces], *, last: bool = False) -> None:
+        nonlocal end_s
+        with costs.stage("windows and speech"):
+            windows = [window for item in items for window in cutter.add(item)] + (cutter.flush() if last else [])
+        for window in windows:
+            end_s = max(end_s, window.end_s)
+            with costs.stage("inputs of models"):
+                scores = await detectors.judge(window)
+            with costs.stage("evidence"):
+                incidents.add(scores)
+
+    for item in _decoded(path, costs):
+        if isinstance(item, MediaInfo | AudioChunk):
+            await cut([item])
+        elif isinstance(item, VideoFrame):
+            waiting.append(replace(item, picture=Shown(item.picture, costs)))
+            if item.time_s >= watcher.next_look_s:
+                with costs.stage("crops and tracks"):
+                    found = watcher.add_all(waiting)
+                waiting.clear()
+                await cut(found)
+    with costs.stage("crops and tracks"):
+        found = watcher.add_all(waiting) + watcher.flush()
+    await cut(found, last=True)
+    return end_s
+
+
+def _decoded(path: Path, costs: Costs) -> Iterator[MediaItem]:
+    """What is in the file, decoded by this thread alone when it is asked for."""
+    with open_file(str(path), str(path)) as container:
+        batches = read_file(container, Tracks(container, low_delay=True))
+        while True:
+            with costs.stage("decode and convert"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield from batch
 
 
 def _later(run: Callable[[Arrays], dict[str, NDArray[np.float32]]]) -> Callable[[Arrays], Any]:

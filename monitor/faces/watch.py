@@ -23,7 +23,7 @@ STILL_CHANGE = 8.0  # of 255: unless the picture changed more since (together th
 MAX_EARLIER_S = 0.1  # between a looked-at frame and the one before, for what moves and flickers
 MAX_WAITING = 32  # frames that may wait for the next detection, whatever their times say
 CUT_MEAN_CHANGE = 20.0  # of 255, and
-CUT_UNLIKENESS = 0.42  # 1 − correlation: none of 32,500 neighbouring frames of the pool has both, 99 % of the joints of two clips do
+CUT_UNLIKENESS = 0.42  # 1 − correlation: hardly any neighbouring frames of the pool have both, 98 % of the joints of two clips do
 
 
 class Detect(Protocol):
