@@ -23,9 +23,10 @@ def session() -> onnxruntime.InferenceSession:
     return open_onnx(PATH)
 
 
-def logits(session: onnxruntime.InferenceSession, clips: list[np.ndarray]) -> np.ndarray:
-    spectra = np.stack([log_spectrum(fixed_rms(clip.astype(np.float32))) for clip in clips])
-    return session.run(["logit"], {"log_spectrum": spectra})[0]
+def logits(session: onnxruntime.InferenceSession, clips: list[np.ndarray], of: str = "logit") -> np.ndarray:
+    samples = np.stack([fixed_rms(clip.astype(np.float32)) for clip in clips])
+    spectra = np.stack([log_spectrum(clip) for clip in samples])
+    return session.run([of], {"log_spectrum": spectra, "samples": samples})[0]
 
 
 def babble(seed: int, seconds: float = 2.4) -> np.ndarray:
@@ -41,7 +42,7 @@ def test_the_card_describes_the_file(session: onnxruntime.InferenceSession):
     card = read_card(PATH)
     assert card.task == "voice_forgery"
     assert card.parity_max_abs <= 1e-4
-    assert [(port.name, port.shape) for port in card.inputs] == [("log_spectrum", (-1, -1, 256))]
+    assert [(port.name, port.shape) for port in card.inputs] == [("log_spectrum", (-1, -1, 256)), ("samples", (-1, -1))]
     assert [port.name for port in card.outputs] == [output.name for output in session.get_outputs()] == ["logit", "local_logits"]
     assert "research" in card.trained_on
     assert {"held", "copies", "splices", "devset", "elsewhere", "steadiness"} <= card.numbers.keys()
@@ -64,8 +65,7 @@ def test_any_length_from_80_frames_on(session: onnxruntime.InferenceSession, sec
 
 @pytest.mark.parametrize(("seconds", "steps"), [(0.8, 5), (1.2, 8), (2.4, 15), (5.0, 32)])
 def test_a_local_logit_for_every_0_16_seconds(session: onnxruntime.InferenceSession, seconds: float, steps: int):
-    spectrum = log_spectrum(fixed_rms(babble(3, seconds).astype(np.float32)))
-    local = session.run(["local_logits"], {"log_spectrum": np.stack([spectrum] * 2)})[0]
+    local = logits(session, [babble(3, seconds)] * 2, "local_logits")
     assert local.shape == (2, steps)
     assert np.isfinite(local).all()
 
@@ -74,9 +74,20 @@ def test_local_logits_hear_what_is_near_them(session: onnxruntime.InferenceSessi
     """Another sound in the last second moves the steps there more than those of the first second."""
     clip, other = babble(4), babble(5)
     other[: len(other) * 7 // 12] = clip[: len(clip) * 7 // 12]
-    spectra = np.stack([log_spectrum(fixed_rms(sound.astype(np.float32))) for sound in (clip, other)])
-    moved = np.abs(np.diff(session.run(["local_logits"], {"log_spectrum": spectra})[0], axis=0))[0]
+    moved = np.abs(np.diff(logits(session, [clip, other], "local_logits"), axis=0))[0]
     assert moved[-4:].mean() > 3 * moved[:4].mean()
+
+
+def test_the_encoder_hears_the_last_half_and_moves_the_logit_alone(session: onnxruntime.InferenceSession):
+    samples = fixed_rms(babble(6).astype(np.float32))[None]
+    early, late = samples.copy(), samples.copy()
+    early[:, :19_200] = babble(7)[:19_200]
+    late[:, 19_200:] = babble(7)[19_200:]
+    spectra = log_spectrum(samples[0])[None]
+    base, first, last = (session.run(None, {"log_spectrum": spectra, "samples": heard}) for heard in (samples, early, late))
+    assert first[0] == pytest.approx(base[0], abs=1e-4)
+    assert abs(last[0] - base[0]) > 1e-2
+    assert np.array_equal(last[1], base[1])
 
 
 def test_loudness_does_not_decide(session: onnxruntime.InferenceSession):
@@ -102,12 +113,12 @@ def test_what_is_no_speech_gives_a_finite_number(session: onnxruntime.InferenceS
 
 
 def test_a_window_costs_little(session: onnxruntime.InferenceSession):
-    spectrum = {"log_spectrum": np.zeros((1, 240, 256), np.float32)}
-    session.run(None, spectrum)
+    window = {"log_spectrum": np.zeros((1, 240, 256), np.float32), "samples": np.zeros((1, 38_400), np.float32)}
+    session.run(None, window)
     took = []
     for _ in range(15):
         start = time.perf_counter()
-        session.run(None, spectrum)
+        session.run(None, window)
         took.append(time.perf_counter() - start)
     assert min(took) < 0.06, "a window of 2.4 s must cost far less than its share of one core"
 
