@@ -53,18 +53,8 @@ def export_best(material: Material, pool: Path, checkpoint: Path, out: Path, enc
     card = export_model(
         net,
         "voice_forgery",
-        [
-            Port(
-                "log_spectrum",
-                ("batch", "frames", 256),
-                "speech.features.log_spectrum of `samples`, 10 ms; 240 frames nominal, at least 80",
-            ),
-            Port("samples", ("batch", "160*frames"), "speech.features.voice_samples: 16 kHz, fixed RMS; the last half is heard"),
-        ],
-        [
-            Port("logit", ("batch",), "log-odds that the voice is generated; uncalibrated, positive = forged"),
-            Port("local_logits", ("batch", "frames/16"), "the same of 0.8 s around each step of 0.16 s"),
-        ],
+        INPUTS,
+        OUTPUTS,
         examples,
         ABOUT
         | {
@@ -197,6 +187,14 @@ def _below(samples: Floats, edge_hz: float) -> Floats:
     return kept
 
 
+INPUTS = [
+    Port("log_spectrum", ("batch", "frames", 256), "speech.features.log_spectrum of `samples`, 10 ms; 240 frames nominal, at least 80"),
+    Port("samples", ("batch", "160*frames"), "speech.features.voice_samples: 16 kHz, fixed RMS; the last half is heard"),
+]
+OUTPUTS = [
+    Port("logit", ("batch",), "log-odds that the voice is generated; uncalibrated, positive = forged"),
+    Port("local_logits", ("batch", "frames/16"), "the same of 0.8 s around each step of 0.16 s"),
+]
 MADE_WITH = (
     "python -m export.train_voice; {:.0f} minutes on the pool's voices, then {:.0f} with copies (talk and the pool's own copies joined "
     "after 45 of these), then {:g} of the weights taken from before the copies; wall clock on one CPU thread of a machine that others "

@@ -59,7 +59,7 @@ def inputs(batch: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(-5, 3, (batch, frames, 256)).astype(np.float32), rng.normal(0, 0.05, (batch, 160 * frames)).astype(np.float32)
 
 
-def test_the_encoder_is_read_back_from_the_exported_file(tmp_path: Path):
+def test_the_encoder_is_read_back_from_the_exported_file(tmp_path: Path) -> None:
     path, sound = tmp_path / "voice_forgery.onnx", torch.from_numpy(inputs(2, 120)[1])
     card = exported(tmp_path, judge())
     assert torch.equal(encoder_of(path)(sound), encoder()(sound))
@@ -70,7 +70,7 @@ def test_the_encoder_is_read_back_from_the_exported_file(tmp_path: Path):
     assert torch.allclose(encoder_of(path)(sound), encoder()(sound), atol=1e-5)
 
 
-def test_weights_that_were_not_rounded_are_not_packed(tmp_path: Path):
+def test_weights_that_were_not_rounded_are_not_packed(tmp_path: Path) -> None:
     net = judge()
     net.encoder.weights["layer0_up"].data[3, 5] *= 1.01
     card = exported(tmp_path, net)
@@ -78,21 +78,21 @@ def test_weights_that_were_not_rounded_are_not_packed(tmp_path: Path):
         pack(tmp_path / "voice_forgery.onnx", card, PREFIX, dict(zip(("log_spectrum", "samples"), inputs(2, 96), strict=True)))
 
 
-def test_a_file_without_an_encoder_is_refused_with_what_to_do(tmp_path: Path):
+def test_a_file_without_an_encoder_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="pass --encoder"):
         encoder_of(tmp_path / "voice_forgery.onnx")
     with pytest.raises(SystemExit, match="is missing; unpack"):
         small_encoder(tmp_path / "encoder_model.ort", np.zeros((1, 19_200), np.float32))
 
 
-def test_what_is_read_does_not_depend_on_loudness():
+def test_what_is_read_does_not_depend_on_loudness() -> None:
     sound = torch.from_numpy(inputs(1, 120)[1])
     flat = encoder()
     flat.weights["conv1"].data *= 1e-3  # far from where the hyperbolic tangent bends
     assert torch.allclose(flat(sound), flat(sound * 0.5), atol=2e-2)
 
 
-def test_positions_count_by_their_distance_alone():
+def test_positions_count_by_their_distance_alone() -> None:
     generator = torch.Generator().manual_seed(1)
     query, key = (torch.randn(1, 1, 1, WIDTH // 8, generator=generator).repeat(1, 1, 30, 1) for _ in range(2))
     cosine, sine = turns(30, query)
@@ -101,7 +101,7 @@ def test_positions_count_by_their_distance_alone():
     assert (fit[0, 1:] - fit[0, 0]).abs().max() > 0.1
 
 
-def test_the_direction_finds_what_forgeries_share_and_not_what_one_page_has():
+def test_the_direction_finds_what_forgeries_share_and_not_what_one_page_has() -> None:
     rng = np.random.default_rng(2)
     rows, numbers = [], rng.normal(0, 1, (600, 1, 1, 4)).astype(np.float32)
     for index in range(600):
@@ -121,7 +121,7 @@ def test_the_direction_finds_what_forgeries_share_and_not_what_one_page_has():
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2.4, 4.0])
-def test_the_middle_is_always_as_long(seconds: float):
+def test_the_middle_is_always_as_long(seconds: float) -> None:
     middle = middle_of(np.random.default_rng(0).normal(0, 0.2, int(16_000 * seconds)).astype(np.float32))
     assert middle.shape == (38_400,)
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.05, rel=1e-3)
