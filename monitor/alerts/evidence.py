@@ -11,10 +11,11 @@ from monitor.alerts.calibration import ModalityCalibration, sigmoid
 from monitor.alerts.changes import Changes, Step, pieces
 from monitor.alerts.policy import Policy
 from monitor.alerts.stretches import MEMORY, Stretches
-from monitor.alerts.sync import CERTAIN, FIT_FLOOR, LAGS, fit, peak
+from monitor.alerts.sync import CERTAIN, FIT_FLOOR, LAGS, STEP_S, fit, peak
 from monitor.media import Modality, Moment, Reason, Score, State, Verdict
 
 SLIGHT = 1e-2  # a beginning less likely than this has no say in sync
+LATELY_S = 4.0  # of lips and speech: what fits so long is not forged now, whatever the mean since long ago says of a lag that drifts
 MOMENTS = 200  # half a minute of voice, more of face crops
 Curve = NDArray[np.float32]
 
@@ -120,10 +121,13 @@ class Evidence:
         self._log_odds = np.zeros(len(means))
         for index in np.flatnonzero(shares >= SLIGHT):
             self._log_odds[index] = sync.logit(fitting(means[index], float(since_s[index]))) or 0.0
-        offset_s, certainty = peak(means[int(shares.argmax())])
-        self._offset_s = offset_s if certainty >= CERTAIN else None
+        likeliest, lately = int(shares.argmax()), max(int((since_s >= LATELY_S).sum()) - 1, 0)
+        fits_now = sync.logit(fitting(means[lately], float(since_s[lately]))) or 0.0
+        self._log_odds[: lately + 1] = np.minimum(self._log_odds[: lately + 1], fits_now)
+        found = (peak(means[index]) for index in (lately, likeliest))
+        self._offset_s = next((offset_s for offset_s, certainty in found if certainty >= CERTAIN), None)
         if self._offset_s is not None:
-            self._lag = int(np.nanargmax(means[int(shares.argmax())]))
+            self._lag = LAGS // 2 + round(self._offset_s / STEP_S)
 
     def _verdict(self, last: bool) -> Verdict:
         assert self._last is not None

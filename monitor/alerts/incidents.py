@@ -114,7 +114,8 @@ class Incidents:
         if verdict.p_fake is None or verdict.p_fake < policy.suspicious:
             if opened.calm_since_s is None and verdict.since_s is not None:
                 opened.calm_since_s = now_s
-                opened.until_s = min(self._edge(watched, verdict.since_s, rising=False), now_s)
+                ended_s = min(self._edge(watched, verdict.since_s, rising=False), now_s)
+                opened.until_s = ended_s if ended_s > opened.since_s else opened.until_s  # calm since before: all of it is seen anew
         else:
             opened.calm_since_s = None
             if verdict.state != "insufficient":

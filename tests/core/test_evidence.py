@@ -155,6 +155,12 @@ def test_sync_judges_the_mean_curve_and_a_constant_offset_is_no_forgery() -> Non
     assert told[-1].offset_ms == pytest.approx(400.0, abs=20)
 
 
+def test_a_lag_that_drifts_is_no_forgery_and_is_told_as_it_is_now() -> None:
+    told = lips([curve_with_peak(-20 + index, 0.5, index) for index in range(40)])
+    assert "fake" not in {each.state for each in told}
+    assert told[-1].offset_ms == pytest.approx(19 * 40.0, abs=60)
+
+
 def test_sync_peaks_that_never_agree_are_a_dub() -> None:
     told = lips([curve_with_peak(lag, 0.1, seed) for seed, lag in enumerate((-20, 11, 3, -7, 28, 15))])
     assert told[-1].state == "fake"
