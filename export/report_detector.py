@@ -15,7 +15,7 @@ from export.nets.detector import DetectorNet, ShippedDetector
 from export.onnx_files import detector_run
 from export.to_onnx import Port, export_model
 from export.training import best_of
-from monitor.faces.detect import STRIDES, FaceDetector, Run
+from monitor.faces.detect import STRIDES, FaceDetector, Run, overlap
 from monitor.media import Detection
 
 Image = NDArray[np.uint8]
@@ -86,8 +86,8 @@ def agreement(run: Run, frames: Frames) -> Agreement:
             if face.confidence < TEACHER_CONFIDENCE or _side(face) < MIN_SIDE_PX:
                 continue
             faces += 1
-            twin = max(mine, key=lambda other, face=face: _overlap(face, other), default=None)  # type: ignore[misc]
-            if twin is not None and _overlap(face, twin) > 0.5:
+            twin = max(mine, key=lambda other, face=face: overlap(face.box_xyxy, other.box_xyxy), default=None)  # type: ignore[misc]
+            if twin is not None and overlap(face.box_xyxy, twin.box_xyxy) > 0.5:
                 found += 1
                 eyes = float(np.linalg.norm(face.landmarks_xy[0] - face.landmarks_xy[1]))
                 if eyes > 0.25 * _side(face):  # in profile the eyes' distance is no measure
@@ -174,13 +174,5 @@ def _side(face: Detection) -> float:
     return min(x1 - x0, y1 - y0)
 
 
-def _overlap(a: Detection, b: Detection) -> float:
-    width = min(a.box_xyxy[2], b.box_xyxy[2]) - max(a.box_xyxy[0], b.box_xyxy[0])
-    height = min(a.box_xyxy[3], b.box_xyxy[3]) - max(a.box_xyxy[1], b.box_xyxy[1])
-    inner = max(width, 0.0) * max(height, 0.0)
-    areas = sum((f.box_xyxy[2] - f.box_xyxy[0]) * (f.box_xyxy[3] - f.box_xyxy[1]) for f in (a, b))
-    return inner / max(areas - inner, 1e-6)
-
-
 def _same(a: Detection, b: Detection) -> bool:
-    return _overlap(a, b) > 0.25
+    return overlap(a.box_xyxy, b.box_xyxy) > 0.25
