@@ -1,5 +1,6 @@
 """How a window is judged, with models whose answers are known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -144,3 +145,14 @@ async def test_only_the_fresh_part_is_looked_at_again() -> None:
     await Detectors(models, CALIBRATION).judge(late)  # type: ignore[arg-type]
     (crops,) = [inputs["face"] for name, inputs in models.calls if name == "face_forgery"]
     assert len(crops) == 6, "of twelve crops in the window six lie in its fresh half"
+
+
+async def test_a_picture_that_is_shown_twice_is_no_moment_of_a_face() -> None:
+    looked = frames()
+    moved = [
+        replace(frame, faces=tuple(replace(face, earlier_rgb=np.full((128, 128, 3), 9, np.uint8)) for face in frame.faces))
+        for frame in looked[:30]
+    ]
+    score = (await judged(window([*moved, *looked[30:]])))["video", 0]
+    assert [moment.time_s for moment in score.moments] == [frame.time_s for frame in moved if frame.faces[0].face_rgb is not None]
+    assert score.logit is not None, "what is shown twice is judged all the same"
