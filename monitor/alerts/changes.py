@@ -28,7 +28,7 @@ BASELINE_S = 2.4  # before less than this is known of a person, no step is told
 MEMORY = 60  # beginnings; of more, the least likely is forgotten
 LATEST = 10  # but never one of so many
 NEAR = 2.0  # log-odds below the best; of beginnings that likely the edges decide
-GOES_ON = 4.0  # log-odds that a stretch goes on, before anything is known: a minute against one second
+GOES_ON = 7.0  # log-odds that a stretch goes on, before anything is known; no threshold lies above it
 UNLIKELY = -9.0  # log-odds where nothing is known
 Floats = NDArray[np.float64]
 
