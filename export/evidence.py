@@ -92,13 +92,18 @@ async def windows_of(source: Source, detector: Model) -> list[Window]:
     if kept.exists():
         known: list[Window] = pickle.loads(kept.read_bytes())  # noqa: S301 - written below, by us
         return known
-    cutter = Cutter(detector)
+    windows = await cut_with(Cutter(detector), source)
+    kept.with_suffix(".part").write_bytes(pickle.dumps(windows))
+    kept.with_suffix(".part").rename(kept)
+    return windows
+
+
+async def cut_with(cutter: Cutter, source: Source) -> list[Window]:
+    """Windows of a whole source; none of one that cannot be read."""
     try:
         await watch("clip", source, cutter, Policies.from_calibration(UNCALIBRATED), lambda stream, event: None, live=False)  # type: ignore[arg-type]
     except MonitorError:
         cutter.windows.clear()
-    kept.with_suffix(".part").write_bytes(pickle.dumps(cutter.windows))
-    kept.with_suffix(".part").rename(kept)
     return cutter.windows
 
 
