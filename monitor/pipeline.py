@@ -23,7 +23,7 @@ from monitor.speech.vad import speech_marks
 from monitor.windows import Windows
 
 FILE_PATIENCE_S = 10.0  # a badly interleaved file is not a missing track
-MEDIA_CAPACITY = 32  # about 0.6 s of frames and sound; 90 MB of 720p pictures at worst
+MEDIA_CAPACITY = 32  # about 0.6 s of frames and sound; 45 MB of 720p pictures at worst
 WINDOWS_CAPACITY = 4  # 4.8 s: an older window would be news from yesterday
 
 
