@@ -26,7 +26,7 @@ from monitor.pipeline import watch
 from monitor.sources import Source
 from monitor.sources.container import ContainerSource
 
-CUT_BY = 3
+CUT_BY = 4
 """Counts how often what windows hold has changed (faces looked at and cut out, speech marked): those cut before are not used any more."""
 _NEUTRAL = ModalityCalibration(fusions=(Logistic(weights={}, bias=0.0),), threshold=0.5, suspicious=0.5)
 UNCALIBRATED = Calibration(
@@ -92,18 +92,13 @@ async def windows_of(source: Source, detector: Model) -> list[Window]:
     if kept.exists():
         known: list[Window] = pickle.loads(kept.read_bytes())  # noqa: S301 - written below, by us
         return known
-    windows = await cut_with(Cutter(detector), source)
-    kept.with_suffix(".part").write_bytes(pickle.dumps(windows))
-    kept.with_suffix(".part").rename(kept)
-    return windows
-
-
-async def cut_with(cutter: Cutter, source: Source) -> list[Window]:
-    """Windows of a whole source; none of one that cannot be read."""
+    cutter = Cutter(detector)
     try:
         await watch("clip", source, cutter, Policies.from_calibration(UNCALIBRATED), lambda stream, event: None, live=False)  # type: ignore[arg-type]
     except MonitorError:
         cutter.windows.clear()
+    kept.with_suffix(".part").write_bytes(pickle.dumps(cutter.windows))
+    kept.with_suffix(".part").rename(kept)
     return cutter.windows
 
 

@@ -24,8 +24,7 @@ class Material:
     `genuine`; `worn`: the change that degradation makes to genuine crops; `pairs`: fake minus its own original, with its generator's name;
     `alone`: fakes without an original, with theirs; `base`: genuine crops of the same folder, against which these are held; `more_pairs`:
     pairs of another folder, of few generators and many people; `genuine_pages`: where each genuine crop is from, if the pages' own looks
-    (camera, codec, light) are to count evenly in what genuine faces differ in: a page of n weighs √n; `trembling`: the change that coarser
-    landmarks make to genuine crops.
+    (camera, codec, light) are to count evenly in what genuine faces differ in: a page of n weighs √n.
     """
 
     genuine: Floats
@@ -37,13 +36,12 @@ class Material:
     base: Floats
     more_pairs: Floats | None = None
     genuine_pages: Sequence[str] | None = None
-    trembling: Floats | None = None
 
 
 @dataclass(frozen=True)
 class Weights:
     """How much counts what. `alone`, `more`: fakes without an original, and `more_pairs`, beside the pairs; `ridge`: variance added to each
-    standardised number; `wear`, `tremble`: what a bad call, and coarser landmarks, do to a number; `unlike`: how differently fakes differ
+    standardised number; `wear`: what a bad call does to a number; `unlike`: how differently fakes differ
     from their originals. Pairs come from few generators, and what these do not share is no mark of forgery: a large `unlike` leaves what
     all of them do.
     """
@@ -52,7 +50,6 @@ class Weights:
     alone: float = 0.0
     more: float = 0.0
     wear: float = 0.3
-    tremble: float = 0.0
     unlike: float = 1.0
 
 
@@ -63,9 +60,6 @@ def discriminant(of: Material, counts: Weights) -> tuple[Floats, float]:
     shares = None if of.genuine_pages is None else even_shares(of.genuine_pages)
     noise = np.cov(of.genuine.T / spread[:, None], aweights=shares) + counts.unlike * np.cov(pairs.T)
     noise += counts.wear * (worn.T @ worn) / max(1, len(worn))
-    if counts.tremble and of.trembling is not None:
-        trembling = of.trembling / spread
-        noise += counts.tremble * (trembling.T @ trembling) / max(1, len(trembling))
     lean = even_shares(of.pair_generators) @ pairs
     if counts.more and of.more_pairs is not None and len(of.more_pairs) > 1:
         more = of.more_pairs / spread

@@ -23,8 +23,8 @@ from export.nets.mouth import MouthTexture
 from export.to_onnx import MODELS, Port, export_model
 from monitor.inference.session import Model
 
-COUNTS = Weights(ridge=0.2, wear=1.0, tremble=10.0, unlike=3.0)
-MADE_WITH = "python -m export.train_mouth; closed form, ten minutes on one CPU thread, nearly all of it to cut the mouths twice"
+COUNTS = Weights(ridge=0.2, wear=1.0, unlike=3.0)
+MADE_WITH = "python -m export.train_mouth; closed form, ten minutes on one CPU thread, nearly all of it to cut the mouths"
 ABOUT = {
     "version": "0.1.0",
     "trained_on": "Forged clips of wild (public demo pages) beside the originals they were made from, against genuine clips of wild and of "

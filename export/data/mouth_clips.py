@@ -15,14 +15,12 @@ from export.data.faces import NUISANCES, FaceRow
 from export.data.folds import wild_folds
 from export.data.pool import Row, read_table
 from export.data.worn import Worn
-from export.evidence import Cutter, File, cut_with, windows_of
+from export.evidence import File, windows_of
 from export.fisher import Material
 from export.nets.mouth import texture_over_time
-from monitor.faces.detect import FaceDetector
 from monitor.inference.inputs import at_full_rate, lips_are_due, mouths_of
 from monitor.inference.session import Model
-from monitor.media import Detection, Window
-from monitor.sources import Source
+from monitor.media import Window
 
 WORN_EVERY = 3  # genuine clips, for one that is looked at worn too
 FOLDERS = ("wild", "talk", "devset")
@@ -30,28 +28,16 @@ FOLDERS = ("wild", "talk", "devset")
 
 @dataclass(frozen=True)
 class MouthClip:
-    """`numbers` of the clip as it is and, for some genuine ones, after a poor call: means over its windows.
-
-    `steady`: with landmarks from looks at the whole picture, which in clips that show nothing but a face are finer than a call's. What
-    forgery does to texture is learned there; how landmarks that tremble blur it is noise (fitted on trembling mouths alone it ranks worse).
-    """
+    """`numbers` of the clip as it is and, for some genuine ones, after a poor call: means over its windows."""
 
     folder: str
     row: Row
     numbers: NDArray[np.float64]
     worn: NDArray[np.float64] | None
-    steady: NDArray[np.float64]
 
     @property
     def fake(self) -> bool:
         return is_fake(self.row)
-
-
-class WholeLooks(FaceDetector):
-    """Never looks at a face closer."""
-
-    def _closer(self, rgb: NDArray[np.uint8], known: Sequence[Detection]) -> list[Detection]:
-        return []
 
 
 def is_fake(row: Row) -> bool:
@@ -68,18 +54,10 @@ def mouth_clips(pool: Path, detector: Model) -> list[MouthClip]:
                 path = pool / "data" / folder / row["file"]
                 numbers = None if row.get("kind") == "derived" else runner.run(_numbers(windows_of(File(path), detector)))
                 if numbers is not None:
-                    fits = folder != "devset"
-                    wears = fits and not is_fake(row) and index % WORN_EVERY == 0
+                    wears = folder != "devset" and not is_fake(row) and index % WORN_EVERY == 0
                     worn = runner.run(_numbers(windows_of(Worn(path, index), detector))) if wears else None
-                    steady = runner.run(_numbers(_steady_windows(File(path), detector))) if fits else None
-                    found.append(MouthClip(folder, row, numbers, worn, numbers if steady is None else steady))
+                    found.append(MouthClip(folder, row, numbers, worn))
     return found
-
-
-async def _steady_windows(source: Source, detector: Model) -> list[Window]:
-    cutter = Cutter(detector)
-    cutter.detect = WholeLooks(lambda picture: detector.run({"input": picture}))
-    return await cut_with(cutter, source)
 
 
 async def _numbers(windows: Awaitable[list[Window]]) -> NDArray[np.float64] | None:
@@ -110,17 +88,16 @@ class MouthFold:
         genuine = [clip for clip in self.train if not clip.fake]
         beside = originals(genuine)
         pairs = [clip for clip in self.train if clip.fake and clip.row["pair"] in beside]
-        numbers = np.array([clip.steady for clip in genuine])
+        numbers = np.array([clip.numbers for clip in genuine])
         return Material(
             genuine=numbers,
             worn=np.array([clip.worn - clip.numbers for clip in genuine if clip.worn is not None]),
-            pairs=np.array([clip.steady - beside[clip.row["pair"]].steady for clip in pairs]),
+            pairs=np.array([clip.numbers - beside[clip.row["pair"]].numbers for clip in pairs]),
             pair_generators=[clip.row["generator"] for clip in pairs],
             alone=numbers[:0],
             alone_generators=[],
             base=numbers[:0],
             genuine_pages=[clip.row.get("source", "") if clip.folder == "wild" else clip.folder for clip in genuine],
-            trembling=np.array([clip.numbers - clip.steady for clip in genuine]),
         )
 
 

@@ -16,7 +16,8 @@ GRANULE_PX = 32  # the coarsest stride: sides of the network's input are multipl
 MAX_OVERLAP = 0.3  # two boxes with a larger intersection over union are one face
 VOTE_OVERLAP = 0.5  # boxes that overlap so much with a face's surest one vote on where it is
 VOTE_SHARE = 0.5  # of the wanted confidence is enough to vote
-NEAR_PX = 128  # longer side of a close look at one face
+NEAR_PX = 128  # longer side of a close look at one face, at least: more where the whole picture would show the face larger,
+MOST_NEAR_PX = 192  # and none where it would have to be larger than this, for then the whole picture costs as little
 NEAR_SIDES = 1.8  # what it shows, in sides of the face where that was last seen
 MOST_NEAR = 3  # faces: more are found at once, for that costs less
 NEAR_OVERLAP = 0.5  # of its boxes then and now: a face that moved further is searched for, or part of it might lie outside that look
@@ -32,8 +33,9 @@ class FaceDetector:
     [1, n, 1], `bbox_S` [1, n, 4] and `kps_S` [1, n, 10], cells row by row. Faces from about 10 px are found, measured after the longer
     side was shrunk to `long_side_px`; a smaller picture stays as it is. Where nothing is found, half that size is tried, a quarter of
     the cost: a face that fills a whole crop is seen only from further away (on 224-px stills it lifts YuNet from .983 to 1.000).
-    Up to three faces then get a closer look each, at a quarter of the cost, which is all that known ones need: landmarks always come
-    from a face of the same size, and do not jump between looks of two kinds.
+    Up to three small faces then get a closer look each, at a quarter of the cost, which is all that known ones need: landmarks always
+    come from a face of the same size, and do not jump between looks of two kinds. No closer look is coarser than the whole one: what
+    betrays a mouth is its finest detail, and landmarks that tremble blur it (over four folds its texture ranks at .64 instead of .78).
     """
 
     def __init__(self, run: Run, long_side_px: int = 320, min_confidence: float = 0.6) -> None:
@@ -66,7 +68,10 @@ class FaceDetector:
         left, top = (max(0, round((low + high) / 2 - reach)) for low, high in ((x0, x1), (y0, y1)))
         right, bottom = (max(0, round((low + high) / 2 + reach)) for low, high in ((x0, x1), (y0, y1)))
         part = rgb[top:bottom, left:right]
-        found = [moved(each, left, top) for each in (self._look(part, NEAR_PX) if part.size else [])]
+        long_side_px = max(NEAR_PX, round(max(part.shape[:2]) * min(1.0, self._long_side_px / max(rgb.shape[:2]))))
+        if not part.size or long_side_px > MOST_NEAR_PX:
+            return None
+        found = [moved(each, left, top) for each in self._look(part, long_side_px)]
         best = max(found, key=lambda each: overlap(each.box_xyxy, face.box_xyxy), default=face)
         return None if best is face or overlap(best.box_xyxy, face.box_xyxy) <= NEAR_OVERLAP else best
 

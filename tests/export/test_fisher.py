@@ -64,17 +64,6 @@ def test_what_fakes_do_not_share_counts_less_the_more_their_unlikeness_weighs():
     assert abs(unlike[8] / unlike[3]) < 0.3 * abs(alike[8] / alike[3])
 
 
-def test_what_coarser_landmarks_move_is_no_mark():
-    of = material(np.random.default_rng(8))
-    of.pairs[:, 9] += 2.0
-    trembling = np.zeros((200, NUMBERS))
-    trembling[:, 9] = np.random.default_rng(9).normal(0, 5.0, 200)
-    of = replace(of, trembling=trembling)
-    steady, _ = discriminant(of, Weights(0.01))
-    warned, _ = discriminant(of, Weights(0.01, tremble=10.0))
-    assert abs(warned[9] / warned[3]) < 0.1 * abs(steady[9] / steady[3])
-
-
 def test_a_large_page_does_not_hide_what_pages_differ_in():
     of = material(np.random.default_rng(7))
     pages = ["large"] * 560 + [f"page {n}" for n in range(40)]

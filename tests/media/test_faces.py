@@ -414,6 +414,17 @@ def test_known_faces_are_looked_at_closely_and_searched_for_when_gone() -> None:
     assert detect(np.zeros_like(picture), known=[second]) == []
 
 
+@pytest.mark.parametrize(("side", "asked"), [(40, (96, 96)), (80, (160, 160)), (120, (192, 256))])
+def test_a_close_look_is_never_coarser_than_the_whole_one(side: int, asked: tuple[int, int]) -> None:
+    shapes: list[tuple[int, ...]] = []
+    picture = np.zeros((180, 256, 3), np.uint8)
+    picture[30 : 30 + side, 60 : 60 + side] = 255
+    detect = FaceDetector(bright_square(shapes))
+    (first,) = detect(picture)
+    assert detect(picture, known=[first])[0].box_xyxy == pytest.approx(first.box_xyxy, abs=1.5)
+    assert shapes[-1] == asked
+
+
 def test_a_crowd_is_found_at_once() -> None:
     shapes: list[tuple[int, ...]] = []
     crowd = [face(100 * i, 80, 60) for i in range(4)]
