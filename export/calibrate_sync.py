@@ -30,7 +30,8 @@ PIECES = (20, 32, 45)  # steps: windows in which lips or speech were there for a
 STRANGERS = 6  # other voices that each recording is dubbed with
 REHEARSED_FROM = 3  # curves; a shorter recording makes no call
 HOURS = 10.0  # of rehearsed genuine calls
-LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.75, 0.999  # so few people cannot show that less is safe
+LATE_BUDGET = 0.01  # share of genuine stretches with sound made late or early that may be called fake; of those as found none may
+LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.85, 0.999  # so few people cannot show that less is safe
 LATE_STEPS = (4, -4, 10, -10, 20, -20, 24, -24)  # of the sound of genuine recordings, beside what they have: some 0.2 s
 JUDGED, AGREES = ("fit", "log_s", "fit_log_s"), ("agreement",)
 
@@ -69,8 +70,9 @@ def calibrate_sync(genuine: Sequence[Recording], budget: float) -> tuple[Modalit
     calls = genuine_lips([each.heard for each in genuine if len(each.heard) >= REHEARSED_FROM], policy, judged, HOURS)
     thresholds = (sigmoid(float(logit)) for logit in np.arange(0.0, 6.0, 0.05))
     kept = next((each for each in thresholds if incidents(calls, policy, each) <= budget * HOURS), 1.0)
-    longest = max(top for each in (*tops[0], *late_tops) for top in each.mature)
-    threshold = round(min(max(kept, longest + 1e-3, LOWEST_THRESHOLD), HIGHEST_THRESHOLD), 3)
+    longest = max(top for each in tops[0] for top in each.mature)
+    late_ones = float(np.quantile([top for each in late_tops for top in each.mature], 1 - LATE_BUDGET, method="higher"))
+    threshold = round(min(max(kept, longest + 1e-3, late_ones + 1e-3, LOWEST_THRESHOLD), HIGHEST_THRESHOLD), 3)
     looks = max(look for each in tops[0] for look in each.single)
     short = round(min(looks + 1e-3, HIGHEST_THRESHOLD), 4)
     events = incidents(calls, policy, threshold)

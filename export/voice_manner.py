@@ -25,6 +25,7 @@ Floats = NDArray[np.float32]
 SHIPPED = MODELS / "voice_forgery.onnx"
 RIDGE = 0.2  # of the variance of a standardised number
 LEAST_SPREAD = 1e-3
+SAY = 0.5  # of the encoder's beside the net's: with as much, the oddest genuine voices rise and fewer forgeries stand above all of them
 AT_ONCE = 8
 
 
@@ -111,10 +112,10 @@ def encoder_for(material: Material, theirs: Path | None) -> SpeechEncoder:
 
 
 def with_manner(net: VoiceNet, encoder: SpeechEncoder, material: Material, without: str = "") -> VoiceJudge:
-    """`net` and what the encoder says, which counts as much: held genuine clips spread equally in both. `without`: a family left out."""
+    """`net` and what the encoder says, over which held genuine clips spread half (SAY) as much. `without`: a family left out."""
     rows, table = rows_of(material), families()
     kept = [index for index, row in enumerate(rows) if not without or table.get(row["generator"]) != without]
     manner = direction([rows[index] for index in kept], numbers_of(encoder, material)[kept])
     genuine = [middle_of(material.voices.samples(row, worn=False)) for row in material.voices.held if row["label"] == "real"]
-    share = float(score(net, np.stack([log_spectrum(sound) for sound in genuine])).std())
+    share = SAY * float(score(net, np.stack([log_spectrum(sound) for sound in genuine])).std())
     return VoiceJudge(net, encoder, manner, share).eval()
