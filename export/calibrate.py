@@ -67,7 +67,8 @@ def main() -> None:
     held: dict[Modality, list[HeldClip]] = {"audio": held_voices(pool), "video": held_faces(pool)}
     seen = {name: [*chain(*_seen(clips, models, f"held-out clips for {name}"))] for name, clips in held.items()}
     fitted = {name: calibrate(name, Held(_looked(clips, name), _looked(talk, name)), options.budget) for name, clips in seen.items()}
-    fitted["sync"] = calibrate_sync(recordings_of(talk, [*worn_talk, *seen["video"]]), options.budget)
+    wild = [*worn_talk, *seen["video"]]
+    fitted["sync"] = calibrate_sync(recordings_of(talk, wild), [*talk, *wild], options.budget)
     calibration = Calibration(
         **{name: modality for name, (modality, _) in fitted.items()},
         models_sha256={name: models[name].info.sha256 for name in JUDGES},

@@ -19,11 +19,11 @@ from export.fitting import Looked, auc_interval, calibration_error, cross_fit, f
 from export.rehearsal import at_most, correlation_of, genuine_lips, incidents, told_of_lips
 from export.training import auc
 from monitor.alerts.calibration import ModalityCalibration, sigmoid
-from monitor.alerts.evidence import Curve, agreement_at, fitting
+from monitor.alerts.evidence import Curve, Evidence, agreement_at, fitting
 from monitor.alerts.policy import Policy, default_policy
 from monitor.alerts.stretches import UNIT_S
 from monitor.alerts.sync import STEP_S, Compared, Strip, compared
-from monitor.media import LipsAndVoice, Verdict
+from monitor.media import LipsAndVoice, Score, Verdict
 
 LONGEST = 4  # curves in a row, 9.6 s
 PIECES = (20, 32, 45)  # steps: windows in which lips or speech were there for a part only
@@ -35,6 +35,8 @@ LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.85, 0.999  # so few people cannot show t
 LATE_STEPS = (4, -4, 10, -10, 20, -20, 24, -24)  # of the sound of genuine recordings, beside what they have: some 0.2 s
 JUDGED, AGREES = ("fit", "log_s", "fit_log_s"), ("agreement",)
 
+Clip = tuple[HeldClip, Sequence[SeenWindow]]
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -45,8 +47,8 @@ class Recording:
     fake: bool = False
 
 
-def calibrate_sync(genuine: Sequence[Recording], budget: float) -> tuple[ModalityCalibration, dict[str, Any]]:
-    """`genuine`: as `recordings_of` has them. `budget`: false incidents an hour."""
+def calibrate_sync(genuine: Sequence[Recording], clips: Sequence[Clip], budget: float) -> tuple[ModalityCalibration, dict[str, Any]]:
+    """`genuine`: as `recordings_of` has them; `clips`: what they were made of. `budget`: false incidents an hour."""
     dubs = dubbed(genuine)
     late = [shifted(each, LATE_STEPS[place % len(LATE_STEPS)]) for place, each in enumerate(genuine) if len(each.heard) > 1]
     rows = [row for each in (*genuine, *dubs) for row in _rows(each, 1)] + [row for each in late for row in _rows(each, 2)]
@@ -73,7 +75,8 @@ def calibrate_sync(genuine: Sequence[Recording], budget: float) -> tuple[Modalit
     longest = max(top for each in tops[0] for top in each.mature)
     late_ones = float(np.quantile([top for each in late_tops for top in each.mature], 1 - LATE_BUDGET, method="higher"))
     threshold = round(min(max(kept, longest + 1e-3, late_ones + 1e-3, LOWEST_THRESHOLD), HIGHEST_THRESHOLD), 3)
-    looks = max(look for each in tops[0] for look in each.single)
+    found = [_as_found(windows, policy, judged) for clip, windows in clips if not clip.fake]
+    looks = max([*found, *(look for each in tops[0] for look in each.single)])
     short = round(min(looks + 1e-3, HIGHEST_THRESHOLD), 4)
     events = incidents(calls, policy, threshold)
     numbers = _numbers(rows) | {
@@ -81,6 +84,7 @@ def calibrate_sync(genuine: Sequence[Recording], budget: float) -> tuple[Modalit
         **_called("single windows", [[top for each in some for top in each.single] for some in tops], short),
         "genuine stretches with late or early sound called fake": _share([top for each in late_tops for top in each.mature], threshold),
         "genuine single windows with late or early sound called fake": _share([top for each in late_tops for top in each.single], short),
+        "genuine short clips as found, to the last 0.4 s, called fake": _share([each for each in found if each], short),
         "people": len({each.person for each in genuine}),
         "false incidents per hour": events / HOURS,
         "at most (95 %)": round(at_most(events, HOURS), 3),
@@ -89,9 +93,7 @@ def calibrate_sync(genuine: Sequence[Recording], budget: float) -> tuple[Modalit
     return judged.model_copy(update={"threshold": threshold, "short_threshold": short}), numbers
 
 
-def recordings_of(
-    talk: Sequence[tuple[HeldClip, Sequence[SeenWindow]]], wild: Sequence[tuple[HeldClip, Sequence[SeenWindow]]]
-) -> list[Recording]:
+def recordings_of(talk: Sequence[Clip], wild: Sequence[Clip]) -> list[Recording]:
     """One recording of each person in `talk`, whose clips share a camera; one of each genuine clip of `wild` that has sound."""
     of_people: dict[str, list[LipsAndVoice]] = defaultdict(list)
     for clip, windows in talk:
@@ -219,6 +221,14 @@ def _tops(recording: Recording, policy: Policy, judged: ModalityCalibration) -> 
     runs = [heard[start : start + 2] for start in range(len(heard) - 1)] + ([heard] if len(heard) > 2 else [])
     single = [told_of_lips(policy, judged, [each])[-1].p_fake or 0.0 for each in heard]
     return _Tops(single, [_top(told_of_lips(policy, judged, run), policy) for run in runs])
+
+
+def _as_found(windows: Sequence[SeenWindow], policy: Policy, judged: ModalityCalibration) -> float:
+    """The p_fake of a clip too short for a stretch, once it ended: 0 for a longer one, and where nothing was compared."""
+    evidence, strip = Evidence(policy, judged), Strip()
+    scores = [Score("sync", 0, each.start_s, each.end_s, None, heard=each.heard) for each in windows if each.heard is not None]
+    told = [evidence.add(strip.of(score)) for score in scores][-1:]
+    return max((each.p_fake or 0.0 for each in told if not policy.is_mature(each.evidence_s, last=True)), default=0.0)
 
 
 def _top(verdicts: Sequence[Verdict], policy: Policy) -> float:
