@@ -7,8 +7,8 @@ import pytest
 
 from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, VideoFrame
-from tests.interop.chromium import publishing, until
-from tests.interop.ingest import ingesting
+from tests.interop.chromium import Browser, publishing, until
+from tests.interop.ingest import Ingest, ingesting
 from tests.synth import picture_events_s, sound_events_s
 
 
@@ -47,22 +47,29 @@ async def test_camera_and_microphone_arrive_and_the_size_may_change(chromium, de
 async def test_what_happens_at_once_in_the_page_has_one_time_here(chromium, devices, told, when):
     """Also after the microphone or the camera was off, and when nothing is sent in silence.
 
-    The browser of a busy machine stumbles over its own sound and tells so with its next report, seconds later: hence some tries.
+    Where a busy machine stops the browser's sound for a moment, the browser sends it late from then on and does not tell so in its sender
+    reports (seen by stopping its audio process for .35 s): hence some pages.
     """
-    async with ingesting() as (ingest, whip), publishing(chromium, *devices, whip=whip, source="drawn", **told) as browser:
-        await until(lambda: len(ingest.of(MediaInfo)) >= 2 and (when is None or browser.has(when)), browser)
-        await asyncio.sleep(1)
-        for _ in range(5):
-            await until(lambda: ingest.of(MediaInfo)[-1].sync_source == "sender_report", browser)
-            since = len(ingest.items)
-            await until(lambda since=since: len(sound_events_s(ingest.of(AudioChunk, since))) >= 6, browser)
-            seen, heard = picture_events_s(ingest.of(VideoFrame, since)), sound_events_s(ingest.of(AudioChunk, since))
-            offsets = [min(seen, key=lambda s: abs(s - moment)) - moment for moment in heard[1:-1]]
-            print("seen minus heard", told, np.round(offsets, 3))
-            assert abs(np.median(offsets)) < 0.2
-            if abs(np.median(offsets)) <= 0.04:
-                return
-    pytest.fail(f"sound and pictures are {np.median(offsets):.3f} s apart")
+    found = []
+    for _ in range(4):
+        async with ingesting() as (ingest, whip), publishing(chromium, *devices, whip=whip, source="drawn", **told) as browser:
+            await until(lambda ingest=ingest: len(ingest.of(MediaInfo)) >= 2, browser)
+            await until(lambda browser=browser: when is None or browser.has(when), browser)
+            await asyncio.sleep(1)
+            found.append(await seen_minus_heard_s(ingest, browser))
+            print("seen minus heard", told, found[-1])
+        if abs(np.median(found[-1])) <= 0.04:
+            return
+    pytest.fail(f"sound and pictures are apart in every page: {found} s")
+
+
+async def seen_minus_heard_s(ingest: Ingest, browser: Browser) -> list[float]:
+    """Of the next four events that are there as a whole."""
+    await until(lambda: ingest.of(MediaInfo)[-1].sync_source == "sender_report", browser)
+    since = len(ingest.items)
+    await until(lambda: len(sound_events_s(ingest.of(AudioChunk, since))) >= 6, browser)
+    seen, heard = picture_events_s(ingest.of(VideoFrame, since)), sound_events_s(ingest.of(AudioChunk, since))
+    return [round(min(seen, key=lambda s: abs(s - moment)) - moment, 3) for moment in heard[1:-1]]
 
 
 async def test_a_killed_browser_may_come_back(chromium, devices):
