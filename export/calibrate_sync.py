@@ -16,14 +16,14 @@ import numpy as np
 from export.data.held_out import HeldClip
 from export.evidence import SeenWindow
 from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, split_logits
-from export.rehearsal import at_most, correlation_of, genuine_lips, incidents, told_of_lips
+from export.rehearsal import at_most, correlation_of, genuine_lips, incidents, told_of_lips, told_of_windows
 from export.training import auc
 from monitor.alerts.calibration import ModalityCalibration, sigmoid
-from monitor.alerts.evidence import Curve, Evidence, agreement_at, fitting
+from monitor.alerts.evidence import Curve, agreement_at, fitting
 from monitor.alerts.policy import Policy, default_policy
 from monitor.alerts.stretches import UNIT_S
 from monitor.alerts.sync import STEP_S, Compared, Strip, compared
-from monitor.media import LipsAndVoice, Score, Verdict
+from monitor.media import LipsAndVoice, Verdict
 
 LONGEST = 4  # curves in a row, 9.6 s
 PIECES = (20, 32, 45)  # steps: windows in which lips or speech were there for a part only
@@ -67,8 +67,7 @@ def calibrate_sync(genuine: Sequence[Recording], clips: Sequence[Clip], budget: 
     )
     policy = default_policy("sync", judged)
     tops = [[_tops(each, policy, judged) for each in some] for some in (genuine, dubs)]
-    late = [shifted(each, steps) for each in genuine if len(each.heard) > 1 for steps in LATE_STEPS]
-    late_tops = [_tops(each, policy, judged) for each in late]
+    late_tops = [_tops(shifted(each, steps), policy, judged) for each in genuine if len(each.heard) > 1 for steps in LATE_STEPS]
     calls = genuine_lips([each.heard for each in genuine if len(each.heard) >= REHEARSED_FROM], policy, judged, HOURS)
     thresholds = (sigmoid(float(logit)) for logit in np.arange(0.0, 6.0, 0.05))
     kept = next((each for each in thresholds if incidents(calls, policy, each) <= budget * HOURS), 1.0)
@@ -225,9 +224,8 @@ def _tops(recording: Recording, policy: Policy, judged: ModalityCalibration) -> 
 
 def _as_found(windows: Sequence[SeenWindow], policy: Policy, judged: ModalityCalibration) -> float:
     """The p_fake of a clip too short for a stretch, once it ended: 0 for a longer one, and where nothing was compared."""
-    evidence, strip = Evidence(policy, judged), Strip()
-    scores = [Score("sync", 0, each.start_s, each.end_s, None, heard=each.heard) for each in windows if each.heard is not None]
-    told = [evidence.add(strip.of(score)) for score in scores][-1:]
+    heard = [(each.start_s, each.end_s, each.heard) for each in windows if each.heard is not None]
+    told = told_of_windows(policy, judged, heard)[-1:]
     return max((each.p_fake or 0.0 for each in told if not policy.is_mature(each.evidence_s, last=True)), default=0.0)
 
 

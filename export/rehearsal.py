@@ -126,8 +126,14 @@ def told(policy: Policy, logits: Iterable[float], spans_s: Iterable[float] = rep
 
 
 def told_of_lips(policy: Policy, sync: ModalityCalibration, heard: Iterable[LipsAndVoice]) -> list[Verdict]:
+    """Of windows one after the other."""
+    return told_of_windows(policy, sync, ((LIPS_S * index, LIPS_S * (index + 1), each) for index, each in enumerate(heard)))
+
+
+def told_of_windows(policy: Policy, sync: ModalityCalibration, windows: Iterable[tuple[float, float, LipsAndVoice]]) -> list[Verdict]:
+    """`windows`: begin and end in seconds, and what was seen and heard; they may overlap."""
     evidence, strip = Evidence(policy, sync), Strip()
-    scores = (Score("sync", 0, LIPS_S * index, LIPS_S * (index + 1), None, heard=each) for index, each in enumerate(heard))
+    scores = (Score("sync", 0, start_s, end_s, None, heard=heard) for start_s, end_s, heard in windows)
     return [evidence.add(strip.of(score)) for score in scores]
 
 

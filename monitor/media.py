@@ -11,6 +11,7 @@ Event, Emit                         everything a stream reports to its sinks
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol
 
 import cv2
@@ -68,7 +69,7 @@ class Picture(Protocol):
     def luma(self) -> Luma: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pixels:
     """A picture that is RGB already."""
 
@@ -78,7 +79,7 @@ class Pixels:
     def size_wh(self) -> tuple[int, int]:
         return self.rgb.shape[1], self.rgb.shape[0]
 
-    @property
+    @cached_property
     def luma(self) -> Luma:
         return Luma(cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY))  # type: ignore[arg-type]
 

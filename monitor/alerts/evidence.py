@@ -171,8 +171,10 @@ class Evidence:
 
     def _louder_step(self) -> Step | None:
         """The step within the call, where it is suspicious and more so than the level."""
-        heard = self._step is not None and sigmoid(self._step.log_odds) >= self._policy.suspicious
-        return self._step if heard and self._step is not None and sigmoid(self._step.log_odds) > self._level_p() else None
+        if self._step is None:
+            return None
+        p_fake = sigmoid(self._step.log_odds)
+        return self._step if p_fake >= self._policy.suspicious and p_fake > self._level_p() else None
 
 
 def of_all_forgeries(log_odds: NDArray[np.float64], seen_share: float) -> NDArray[np.float64]:

@@ -52,26 +52,26 @@ class FaceDetector:
 
     def _closer(self, rgb: NDArray[np.uint8], known: Sequence[Detection]) -> list[Detection]:
         """The same faces, seen closer; none at all where one of them is not found, or is where another one is."""
-        if len(known) > MOST_NEAR:
+        places = [_around(face, rgb.shape[:2]) for face in known]
+        sides_px = [self._near_px(place, rgb.shape[:2]) for place in places]
+        if len(known) > MOST_NEAR or any(side_px > MOST_NEAR_PX for side_px in sides_px):
             return []
         seen: list[Detection] = []
-        for face in known:
-            near = self._near(rgb, face)
+        for face, place, side_px in zip(known, places, sides_px, strict=True):
+            near = self._near(rgb, face, place, side_px)
             if near is None or any(overlap(near.box_xyxy, other.box_xyxy) > MAX_OVERLAP for other in seen):
                 return []
             seen.append(near)
         return sorted(seen, key=lambda face: -face.confidence)
 
-    def _near(self, rgb: NDArray[np.uint8], face: Detection) -> Detection | None:
-        x0, y0, x1, y1 = face.box_xyxy
-        reach = max(x1 - x0, y1 - y0) * NEAR_SIDES / 2
-        left, top = (max(0, round((low + high) / 2 - reach)) for low, high in ((x0, x1), (y0, y1)))
-        right, bottom = (max(0, round((low + high) / 2 + reach)) for low, high in ((x0, x1), (y0, y1)))
-        part = rgb[top:bottom, left:right]
-        long_side_px = max(NEAR_PX, round(max(part.shape[:2]) * min(1.0, self._long_side_px / max(rgb.shape[:2]))))
-        if not part.size or long_side_px > MOST_NEAR_PX:
-            return None
-        found = [moved(each, left, top) for each in self._look(part, long_side_px)]
+    def _near_px(self, place: tuple[slice, slice], size_hw: tuple[int, ...]) -> int:
+        """Longer side of a close look there."""
+        longest: int = max(part.stop - part.start for part in place)
+        return max(NEAR_PX, round(longest * min(1.0, self._long_side_px / max(size_hw))))
+
+    def _near(self, rgb: NDArray[np.uint8], face: Detection, place: tuple[slice, slice], side_px: int) -> Detection | None:
+        part = rgb[place]
+        found = [moved(each, place[1].start, place[0].start) for each in (self._look(part, side_px) if part.size else [])]
         best = max(found, key=lambda each: overlap(each.box_xyxy, face.box_xyxy), default=face)
         return None if best is face or overlap(best.box_xyxy, face.box_xyxy) <= NEAR_OVERLAP else best
 
@@ -79,6 +79,18 @@ class FaceDetector:
         picture, scale = letterbox(rgb, long_side_px)
         found = decode(self._run(picture), (picture.shape[2], picture.shape[3]), self._min_confidence * VOTE_SHARE)
         return list(_told_apart(*found, self._min_confidence, scale))
+
+
+def _around(face: Detection, size_hw: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of the picture that a close look at the face shows; empty where it left the picture."""
+    x0, y0, x1, y1 = face.box_xyxy
+    reach = max(x1 - x0, y1 - y0) * NEAR_SIDES / 2
+    ends = (
+        [min(max(0, round((low + high) / 2 + side * reach)), length) for side in (-1, 1)]
+        for low, high, length in ((y0, y1, size_hw[0]), (x0, x1, size_hw[1]))
+    )
+    rows, columns = (slice(*each) for each in ends)
+    return rows, columns
 
 
 def letterbox(rgb: NDArray[np.uint8], long_side_px: int) -> tuple[Floats, float]:
