@@ -1,7 +1,6 @@
 """Finds faces and their five landmarks in a picture, by any network that speaks YuNet's twelve outputs (Wu, Peng, Yu 2023)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -101,35 +100,38 @@ def letterbox(rgb: NDArray[np.uint8], long_side_px: int) -> tuple[Floats, float]
         size = max(1, round(width * scale)), max(1, round(height * scale))
         while max(rgb.shape[:2]) >= 2 * long_side_px and min(rgb.shape[:2]) >= 2:
             rgb = halved(rgb)
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        if size != (rgb.shape[1], rgb.shape[0]):
+            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     height, width = rgb.shape[:2]
     canvas = np.zeros((1, 3, -(-height // GRANULE_PX) * GRANULE_PX, -(-width // GRANULE_PX) * GRANULE_PX), np.float32)
-    canvas[0, :, :height, :width] = rgb[:, :, ::-1].transpose(2, 0, 1)
+    canvas[0, ::-1, :height, :width] = cv2.split(rgb)  # half the time of numpy's transposing
     return canvas, scale
 
 
 def decode(outputs: Mapping[str, Floats], size_hw: tuple[int, int], min_confidence: float) -> tuple[Floats, Floats, Floats]:
     """Confidence [n], boxes x0 y0 x1 y1 [n, 4] and landmarks [n, 5, 2] in pixels of the network's input, for cells that are sure enough."""
-    cls, obj = (np.concatenate([outputs[name].ravel() for name in names]) for names in OUTPUTS[:2])
-    sure = np.flatnonzero(cls * obj >= min_confidence**2)
-    confidence = np.sqrt(cls[sure].clip(0, 1) * obj[sure].clip(0, 1))
-    box, points = (np.concatenate([outputs[name][0] for name in names])[sure] for names in OUTPUTS[2:])
-    cell_xy, stride = (each[sure] for each in _cells(size_hw))
+    found = [_sure(outputs, stride, size_hw, min_confidence**2) for stride in STRIDES]
+    confidence, boxes, landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return confidence, boxes, landmarks
+
+
+def _sure(outputs: Mapping[str, Floats], stride: int, size_hw: tuple[int, int], least: float) -> tuple[Floats, Floats, Floats]:
+    """`decode` for the cells of one stride. Nearly all are empty, so those are left out first."""
+    both = outputs[f"cls_{stride}"].ravel() * outputs[f"obj_{stride}"].ravel()
+    (sure,) = np.nonzero(both >= least)
+    if not len(sure):
+        return _NOTHING
+    box, points = (outputs[f"{name}_{stride}"][0, sure] for name in ("bbox", "kps"))
+    row, column = np.divmod(sure, size_hw[1] // stride)
+    cell_xy = np.stack([column, row], axis=1).astype(np.float32)
     centre_xy = (cell_xy + box[:, :2]) * stride
     half_wh = np.exp(np.minimum(box[:, 2:], 6.0)) * (stride / 2)
-    landmarks = (points.reshape(-1, 5, 2) + cell_xy[:, None]) * stride[:, None]
-    return confidence, np.concatenate([centre_xy - half_wh, centre_xy + half_wh], axis=1), landmarks
+    landmarks = (points.reshape(-1, 5, 2) + cell_xy[:, None]) * stride
+    cls, obj = (outputs[f"{name}_{stride}"].ravel()[sure].clip(0, 1) for name in ("cls", "obj"))
+    return np.sqrt(cls * obj), np.concatenate([centre_xy - half_wh, centre_xy + half_wh], axis=1), landmarks
 
 
-@lru_cache(maxsize=8)
-def _cells(size_hw: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Column and row [n, 2] and stride [n, 1] of every cell, in the order of the outputs."""
-    cell_xy, strides = [], []
-    for stride in STRIDES:
-        rows, columns = np.indices((size_hw[0] // stride, size_hw[1] // stride), np.float32)
-        cell_xy.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
-        strides.append(np.full((rows.size, 1), stride, np.float32))
-    return np.concatenate(cell_xy), np.concatenate(strides)
+_NOTHING = np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
 
 
 def _told_apart(confidence: Floats, boxes: Floats, landmarks: Floats, min_confidence: float, scale: float) -> Iterator[Detection]:
