@@ -76,17 +76,18 @@ def _rounding(graph: onnx.GraphProto, name: str, met: Range) -> onnx.NodeProto:
 
 
 def _product(graph: onnx.GraphProto, node: onnx.NodeProto, met: Range) -> list[onnx.NodeProto]:
-    """The same of integers, scaled back."""
+    """The same of integers, scaled back. The weights keep their names, so that `export.small_weights.read` finds them."""
     entering, weight, out = node.input[0], _packed(node), node.output[0]
-    stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer if each.name.startswith(weight)}
-    value = stored[weight].astype(np.float32) * stored[weight + SCALE]
-    step = np.maximum(np.abs(value).max(0) / LEVELS, 1e-12)
-    graph.initializer.append(numpy_helper.from_array(np.round(value / step).astype(np.int8), f"{weight}.levels"))
-    graph.initializer.append(numpy_helper.from_array((step * _levels(met)[0]).astype(np.float32), f"{weight}.step"))
+    held = {each.name: each for each in graph.initializer if each.name in (weight, weight + SCALE)}
+    value = numpy_helper.to_array(held[weight]).astype(np.float32) * numpy_helper.to_array(held[weight + SCALE])
+    step = np.maximum(np.abs(value).max(0, keepdims=True) / LEVELS, 1e-12).astype(np.float32)
+    held[weight].CopyFrom(numpy_helper.from_array(np.round(value / step).astype(np.int8), weight))
+    held[weight + SCALE].CopyFrom(numpy_helper.from_array(step, weight + SCALE))
     return [
-        helper.make_node("MatMulInteger", [f"{entering}.bytes", f"{weight}.levels", f"{entering}.zero"], [f"{out}.sum"], name=node.name),
+        helper.make_node("MatMulInteger", [f"{entering}.bytes", weight, f"{entering}.zero"], [f"{out}.sum"], name=node.name),
         helper.make_node("Cast", [f"{out}.sum"], [f"{out}.wide"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{out}.wide", f"{weight}.step"], [out]),
+        helper.make_node("Mul", [weight + SCALE, f"{entering}.step"], [f"{out}.step"]),
+        helper.make_node("Mul", [f"{out}.wide", f"{out}.step"], [out]),
     ]
 
 

@@ -10,7 +10,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed (pip install -e
 
 from export.integer_products import with_integer_products  # noqa: E402
 from export.onnx_files import open_onnx  # noqa: E402
-from export.small_weights import pack, rounded  # noqa: E402
+from export.small_weights import pack, read, rounded  # noqa: E402
 from export.to_onnx import Port, export_model  # noqa: E402
 
 ABOUT = {"version": "0", "trained_on": "nothing", "made_with": "a test", "numbers": {}, "limits": "none", "licence": "none"}
@@ -49,6 +49,9 @@ def test_packed_products_become_integers_and_others_stay(packed: Path):
     small = with_integer_products(packed.read_bytes(), asked)
     kinds = [node.op_type for node in onnx.load_from_string(small).graph.node]
     assert (kinds.count("MatMulInteger"), kinds.count("MatMul"), kinds.count("QuantizeLinear")) == (2, 1, 2)
+    (packed.parent / "small.onnx").write_bytes(small)
+    kept, was = (read(packed.parent / name, "ear.")["up"].numpy() for name in ("small.onnx", packed.name))
+    assert np.abs(kept - was).max() <= np.abs(was).max() / 63
     assert len(small) < 1.1 * len(packed.read_bytes()), "weights are stored once"
     before, after = ([open_onnx(model).run(None, each)[0] for each in asked] for model in (packed.read_bytes(), small))
     assert np.corrcoef(np.ravel(before), np.ravel(after))[0, 1] > 0.999
