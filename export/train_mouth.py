@@ -30,7 +30,8 @@ ABOUT = {
     "trained_on": "Forged clips of wild (public demo pages) beside the originals they were made from, against genuine clips of wild and of "
     "the training speakers of talk (phones, webcams); three quarters of wild, the rest held out by person, page, pair and generator.",
     "limits": "Lip-syncs and face swaps above all; talking heads and re-animation little above chance. Needs 23 pictures a second or more: "
-    "of slower, frozen or repeated pictures nothing is said. Sees 64-px gray mouths, 0.8 s at least. The logit is not calibrated.",
+    "of slower, frozen or repeated pictures, and of lips that do not move, nothing is said. Sees 64-px gray mouths, 0.8 s at least. "
+    "The logit is not calibrated.",
     "licence": "Research use only: fitted on material with narrow rights (demo pages, broadcast, phones).",
 }
 

@@ -18,7 +18,7 @@ from export.data.worn import Worn
 from export.evidence import File, windows_of
 from export.fisher import Material
 from export.nets.mouth import texture_over_time
-from monitor.inference.inputs import at_full_rate, lips_are_due, mouths_of
+from monitor.inference.inputs import lips_are_due, mouths_of, shows_texture
 from monitor.inference.session import Model
 from monitor.media import Window
 
@@ -45,7 +45,7 @@ def is_fake(row: Row) -> bool:
 
 
 def mouth_clips(pool: Path, detector: Model) -> list[MouthClip]:
-    """Every clip of FOLDERS whose mouth was seen at the full rate, through monitor's own pipeline; its windows are cached."""
+    """Every clip of FOLDERS whose mouth was seen at the full rate and moved, through monitor's own pipeline; its windows are cached."""
     found = []
     with asyncio.Runner() as runner:
         for folder in FOLDERS:
@@ -66,7 +66,7 @@ async def _numbers(windows: Awaitable[list[Window]]) -> NDArray[np.float64] | No
     for window in await windows:
         seen = Counter(face.track_id for frame in window.frames for face in frame.faces if face.mouth_gray is not None)
         mouths = mouths_of(window, seen.most_common(1)[0][0]) if seen and lips_are_due(window) else None
-        if mouths is not None and at_full_rate(mouths[0]):
+        if mouths is not None and shows_texture(mouths[0]):
             found.append(texture_over_time(torch.from_numpy(mouths[0])[None])[0].double().numpy())
     return np.mean(found, axis=0) if found else None
 

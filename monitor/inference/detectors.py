@@ -86,7 +86,7 @@ class Detectors:
             lips, known = mouths
             outputs = await self._audio_visual(_both(window, lips, hears))
             features["lips"] = float(outputs["logits"][0, 0])
-            if inputs.at_full_rate(lips):
+            if inputs.shows_texture(lips):
                 features["mouth"] = float((await self._mouth({"mouths": lips[None]}))["logit"][0])
             if hears:
                 features["av_audio"] = float(outputs["logits"][0, 1])
