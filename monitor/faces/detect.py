@@ -1,5 +1,6 @@
 """Finds faces and their five landmarks in a picture, by any network that speaks YuNet's twelve outputs (Wu, Peng, Yu 2023)."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
@@ -15,9 +16,10 @@ GRANULE_PX = 32  # the coarsest stride: sides of the network's input are multipl
 MAX_OVERLAP = 0.3  # two boxes with a larger intersection over union are one face
 VOTE_OVERLAP = 0.5  # boxes that overlap so much with a face's surest one vote on where it is
 VOTE_SHARE = 0.5  # of the wanted confidence is enough to vote
-NEAR_PX = 128  # longer side of a close look at one face, at least: more where the whole picture would show the face larger,
-MOST_NEAR_PX = 192  # and none where it would have to be larger than this, for then the whole picture costs as little
-NEAR_SIDES = 1.8  # what it shows, in sides of the face where that was last seen
+NEAR_FACE_PX = 72  # longer side of a face in a close look, at least, as far as the picture has so many pixels
+ZOOMS = (1.0, 1.5, 2.0, 3.0, 4.0)  # of a close look, against the whole one; steps, so that looks at one face are mostly alike
+NEAR_MARGIN = 0.15  # what it shows around the face, in sides of the face where that was last seen, up to the next lines of the grid
+NEAR_SHARE = 0.9  # of the whole picture's area: a look that shows more costs as much as the whole one
 MOST_NEAR = 3  # faces: more are found at once, for that costs less
 NEAR_OVERLAP = 0.5  # of its boxes then and now: a face that moved further is searched for, or part of it might lie outside that look
 Floats = NDArray[np.float32]
@@ -32,9 +34,10 @@ class FaceDetector:
     [1, n, 1], `bbox_S` [1, n, 4] and `kps_S` [1, n, 10], cells row by row. Faces from about 10 px are found, measured after the longer
     side was shrunk to `long_side_px`; a smaller picture stays as it is. Where nothing is found, half that size is tried, a quarter of
     the cost: a face that fills a whole crop is seen only from further away (on 224-px stills it lifts YuNet from .983 to 1.000).
-    Up to three small faces then get a closer look each, at a quarter of the cost, which is all that known ones need: landmarks always
-    come from a face of the same size, and do not jump between looks of two kinds. No closer look is coarser than the whole one: what
-    betrays a mouth is its finest detail, and landmarks that tremble blur it (over four folds its texture ranks at .64 instead of .78).
+    Up to three small faces then get a closer look each, and only these looks where faces are known. Close looks are cut out along the
+    lines of the net's coarsest cells and never coarser than the whole picture: so the net sees a face as it would in the whole one, and
+    landmarks tremble by .1 % of its width between looks of two kinds. Cut out anywhere, they tremble by .4 to 1 %; what betrays a
+    mouth is its finest detail, and trembling landmarks blur it (looks of 128 px at faces of any size cost its texture .14 of AUC).
     """
 
     def __init__(self, run: Run, long_side_px: int = 320, min_confidence: float = 0.6) -> None:
@@ -43,95 +46,104 @@ class FaceDetector:
         self._min_confidence = min_confidence
 
     def __call__(self, rgb: NDArray[np.uint8], known: Sequence[Detection] = ()) -> list[Detection]:
-        if known and (still_there := self._closer(rgb, known)):
+        if known and (still_there := self._closer(rgb, known, seen_whole=False)):
             return still_there
-        long_side_px = min(self._long_side_px, max(rgb.shape[:2]))
-        found = self._look(rgb, long_side_px) or self._look(rgb, max(1, long_side_px // 2))
-        return self._closer(rgb, found) or found
+        scale = min(1.0, self._long_side_px / max(rgb.shape[:2]))
+        found = self._look(rgb, scale) or self._look(rgb, scale / 2)
+        return self._closer(rgb, found, seen_whole=True) or found
 
-    def _closer(self, rgb: NDArray[np.uint8], known: Sequence[Detection]) -> list[Detection]:
-        """The same faces, seen closer; none at all where one of them is not found, or is where another one is."""
-        places = [_around(face, rgb.shape[:2]) for face in known]
-        sides_px = [self._near_px(place, rgb.shape[:2]) for place in places]
-        if len(known) > MOST_NEAR or any(side_px > MOST_NEAR_PX for side_px in sides_px):
+    def _closer(self, rgb: NDArray[np.uint8], known: Sequence[Detection], *, seen_whole: bool) -> list[Detection]:
+        """The same faces, seen closer; none at all where one of them is not found, is where another one is, or it would cost too much.
+
+        `seen_whole`: they were just found in the whole picture, so only those that are to be magnified are looked at again.
+        """
+        if len(known) > MOST_NEAR:
+            return []
+        height, width = rgb.shape[:2]
+        whole = min(1.0, self._long_side_px / max(height, width))
+        scales = [self._scale_of(face, whole) for face in known]
+        places = [_around(face, (height, width), scale) for face, scale in zip(known, scales, strict=True)]
+        shown = sum(_area(place) for place, scale in zip(places, scales, strict=True) if scale == whole)
+        if not seen_whole and shown > NEAR_SHARE * height * width:
             return []
         seen: list[Detection] = []
-        for face, place, side_px in zip(known, places, sides_px, strict=True):
-            near = self._near(rgb, face, place, side_px)
+        for face, place, scale in zip(known, places, scales, strict=True):
+            near = face if seen_whole and scale == whole else self._near(rgb, face, place, scale)
             if near is None or any(overlap(near.box_xyxy, other.box_xyxy) > MAX_OVERLAP for other in seen):
                 return []
             seen.append(near)
         return sorted(seen, key=lambda face: -face.confidence)
 
-    def _near_px(self, place: tuple[slice, slice], size_hw: tuple[int, ...]) -> int:
-        """Longer side of a close look there."""
-        longest: int = max(part.stop - part.start for part in place)
-        return max(NEAR_PX, round(longest * min(1.0, self._long_side_px / max(size_hw))))
+    def _scale_of(self, face: Detection, whole: float) -> float:
+        x0, y0, x1, y1 = face.box_xyxy
+        zoom = next((zoom for zoom in ZOOMS if max(x1 - x0, y1 - y0) * whole * zoom >= NEAR_FACE_PX), ZOOMS[-1])
+        return min(1.0, whole * zoom)
 
-    def _near(self, rgb: NDArray[np.uint8], face: Detection, place: tuple[slice, slice], side_px: int) -> Detection | None:
+    def _near(self, rgb: NDArray[np.uint8], face: Detection, place: tuple[slice, slice], scale: float) -> Detection | None:
         part = rgb[place]
-        found = [moved(each, place[1].start, place[0].start) for each in (self._look(part, side_px) if part.size else [])]
+        found = [moved(each, place[1].start, place[0].start) for each in (self._look(part, scale) if part.size else [])]
         best = max(found, key=lambda each: overlap(each.box_xyxy, face.box_xyxy), default=face)
         return None if best is face or overlap(best.box_xyxy, face.box_xyxy) <= NEAR_OVERLAP else best
 
-    def _look(self, rgb: NDArray[np.uint8], long_side_px: int) -> list[Detection]:
-        picture, scale = letterbox(rgb, long_side_px)
+    def _look(self, rgb: NDArray[np.uint8], scale: float) -> list[Detection]:
+        picture = boxed(rgb, scale)
         found = decode(self._run(picture), (picture.shape[2], picture.shape[3]), self._min_confidence * VOTE_SHARE)
         return list(_told_apart(*found, self._min_confidence, scale))
 
 
-def _around(face: Detection, size_hw: tuple[int, ...]) -> tuple[slice, slice]:
+def _around(face: Detection, size_hw: tuple[int, ...], scale: float) -> tuple[slice, slice]:
     """Rows and columns of the picture that a close look at the face shows; empty where it left the picture."""
     x0, y0, x1, y1 = face.box_xyxy
-    reach = max(x1 - x0, y1 - y0) * NEAR_SIDES / 2
-    ends = (
-        [min(max(0, round((low + high) / 2 + side * reach)), length) for side in (-1, 1)]
-        for low, high, length in ((y0, y1, size_hw[0]), (x0, x1, size_hw[1]))
+    margin = NEAR_MARGIN * max(x1 - x0, y1 - y0)
+    rows, columns = (
+        _on_grid(low - margin, high + margin, length, scale) for low, high, length in ((y0, y1, size_hw[0]), (x0, x1, size_hw[1]))
     )
-    rows, columns = (slice(*each) for each in ends)
     return rows, columns
 
 
-def letterbox(rgb: NDArray[np.uint8], long_side_px: int) -> tuple[Floats, float]:
-    """Picture [h, w, 3] as network input float32 [1, 3, H, W] in BGR, and its scale factor. Right and below it is filled up black."""
-    height, width = rgb.shape[:2]
-    scale = min(1.0, long_side_px / max(height, width))
-    if scale < 1.0:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        while max(rgb.shape[:2]) >= 2 * long_side_px and min(rgb.shape[:2]) >= 2:
-            rgb = halved(rgb)
-        if size != (rgb.shape[1], rgb.shape[0]):
-            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+def _on_grid(low: float, high: float, length: int, scale: float) -> slice:
+    """The pixels of low … high, out to the next multiples of GRANULE_PX once they are scaled."""
+    granule = GRANULE_PX / scale
+    start = min(max(0, round(math.floor(low / granule) * granule)), length)
+    return slice(start, max(start, min(math.floor(math.ceil(high / granule) * granule), length)))
+
+
+def _area(place: tuple[slice, slice]) -> int:
+    height, width = (part.stop - part.start for part in place)
+    return int(height * width)
+
+
+def boxed(rgb: NDArray[np.uint8], scale: float) -> Floats:
+    """Picture [h, w, 3], shrunk by `scale` 0..1, as network input float32 [1, 3, H, W] in BGR. Right and below it is filled up black."""
+    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+    while scale <= 0.5 and min(rgb.shape[:2]) >= 2:
+        rgb, scale = halved(rgb), scale * 2
+    if size != (rgb.shape[1], rgb.shape[0]):
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     height, width = rgb.shape[:2]
     canvas = np.zeros((1, 3, -(-height // GRANULE_PX) * GRANULE_PX, -(-width // GRANULE_PX) * GRANULE_PX), np.float32)
     canvas[0, ::-1, :height, :width] = cv2.split(rgb)  # half the time of numpy's transposing
-    return canvas, scale
+    return canvas
 
 
 def decode(outputs: Mapping[str, Floats], size_hw: tuple[int, int], min_confidence: float) -> tuple[Floats, Floats, Floats]:
     """Confidence [n], boxes x0 y0 x1 y1 [n, 4] and landmarks [n, 5, 2] in pixels of the network's input, for cells that are sure enough."""
-    found = [_sure(outputs, stride, size_hw, min_confidence**2) for stride in STRIDES]
-    confidence, boxes, landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return confidence, boxes, landmarks
-
-
-def _sure(outputs: Mapping[str, Floats], stride: int, size_hw: tuple[int, int], least: float) -> tuple[Floats, Floats, Floats]:
-    """`decode` for the cells of one stride. Nearly all are empty, so those are left out first."""
-    both = outputs[f"cls_{stride}"].ravel() * outputs[f"obj_{stride}"].ravel()
-    (sure,) = np.nonzero(both >= least)
-    if not len(sure):
-        return _NOTHING
-    box, points = (outputs[f"{name}_{stride}"][0, sure] for name in ("bbox", "kps"))
-    row, column = np.divmod(sure, size_hw[1] // stride)
-    cell_xy = np.stack([column, row], axis=1).astype(np.float32)
-    centre_xy = (cell_xy + box[:, :2]) * stride
-    half_wh = np.exp(np.minimum(box[:, 2:], 6.0)) * (stride / 2)
-    landmarks = (points.reshape(-1, 5, 2) + cell_xy[:, None]) * stride
-    cls, obj = (outputs[f"{name}_{stride}"].ravel()[sure].clip(0, 1) for name in ("cls", "obj"))
-    return np.sqrt(cls * obj), np.concatenate([centre_xy - half_wh, centre_xy + half_wh], axis=1), landmarks
-
-
-_NOTHING = np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
+    sure = []  # confidence, box, landmarks, cell and stride of those cells; nearly all are empty, so these few are picked out first
+    for stride in STRIDES:
+        chance = outputs[f"cls_{stride}"].ravel() * np.minimum(outputs[f"obj_{stride}"].ravel(), 1.0)
+        (at,) = (chance >= min_confidence**2).nonzero()
+        if len(at):
+            row, column = np.divmod(at, size_hw[1] // stride)
+            place = np.array([column, row, np.full_like(at, stride)], np.float32)
+            sure.append((chance[at], outputs[f"bbox_{stride}"][0][at], outputs[f"kps_{stride}"][0][at], place.T))
+    if not sure:
+        return np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
+    chance, box, points, place = (np.concatenate(parts) for parts in zip(*sure, strict=True))
+    cell_xy, stride_px = place[:, :2], place[:, 2:]
+    centre_xy = (cell_xy + box[:, :2]) * stride_px
+    half_wh = np.exp(np.minimum(box[:, 2:], 6.0)) * (stride_px / 2)
+    landmarks = (points.reshape(-1, 5, 2) + cell_xy[:, None]) * stride_px[:, None]
+    return np.sqrt(chance), np.concatenate([centre_xy - half_wh, centre_xy + half_wh], axis=1), landmarks
 
 
 def _told_apart(confidence: Floats, boxes: Floats, landmarks: Floats, min_confidence: float, scale: float) -> Iterator[Detection]:
@@ -141,12 +153,12 @@ def _told_apart(confidence: Floats, boxes: Floats, landmarks: Floats, min_confid
     distance between the eyes.
     """
     places = np.concatenate([boxes, landmarks.reshape(-1, 10)], axis=1) / scale
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    low, high = boxes[:, :2], boxes[:, 2:]
+    area = (high - low).prod(axis=1)
     left = np.argsort(-confidence, kind="stable")
     while len(left) and confidence[left[0]] >= min_confidence:
         best = left[0]
-        sides = np.minimum(boxes[best, 2:], boxes[:, 2:]) - np.maximum(boxes[best, :2], boxes[:, :2])
-        shared = sides.clip(0).prod(axis=1)
+        shared = np.maximum(np.minimum(high[best], high) - np.maximum(low[best], low), 0.0).prod(axis=1)
         same = shared / (area[best] + area - shared)
         weight = np.where(same > VOTE_OVERLAP, confidence**2, 0.0)
         place = weight @ places / weight.sum()

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 
 from monitor.faces.crop import FACE_POINTS, MOUTH_POINTS, face_crop, mouth_crop, similarity
-from monitor.faces.detect import FaceDetector, decode, letterbox
+from monitor.faces.detect import FaceDetector, boxed, decode
 from monitor.faces.quality import refusal, sharpness
 from monitor.faces.track import Tracker
 from monitor.faces.watch import FaceWatcher, scene_cut, thumbnail
@@ -357,7 +358,7 @@ def test_the_detector_gives_pixels_of_the_picture_it_was_given() -> None:
         shapes.append(picture.shape)
         return one_cell(32, 1, 2, picture.shape[2:])
 
-    (found,) = FaceDetector(run)._look(np.zeros((720, 1280, 3), np.uint8), 320)
+    (found,) = FaceDetector(run)._look(np.zeros((720, 1280, 3), np.uint8), 0.25)
     assert shapes == [(1, 3, 192, 320)]
     assert found.box_xyxy == pytest.approx((4 * 16, 4 * -32, 4 * 144, 4 * 128))
 
@@ -414,15 +415,49 @@ def test_known_faces_are_looked_at_closely_and_searched_for_when_gone() -> None:
     assert detect(np.zeros_like(picture), known=[second]) == []
 
 
-@pytest.mark.parametrize(("side", "asked"), [(40, (96, 96)), (80, (160, 160)), (120, (192, 256))])
+@pytest.mark.parametrize(("side", "asked"), [(40, (64, 64)), (70, (96, 128)), (80, (128, 160)), (170, (192, 256))])
 def test_a_close_look_is_never_coarser_than_the_whole_one(side: int, asked: tuple[int, int]) -> None:
     shapes: list[tuple[int, ...]] = []
     picture = np.zeros((180, 256, 3), np.uint8)
-    picture[30 : 30 + side, 60 : 60 + side] = 255
+    picture[5 : 5 + side, 40 : 40 + side] = 255
     detect = FaceDetector(bright_square(shapes))
     (first,) = detect(picture)
     assert detect(picture, known=[first])[0].box_xyxy == pytest.approx(first.box_xyxy, abs=1.5)
     assert shapes[-1] == asked
+
+
+def test_what_is_found_in_the_whole_picture_is_looked_at_again_only_to_magnify_it() -> None:
+    shapes: list[tuple[int, ...]] = []
+    picture = np.zeros((720, 1280, 3), np.uint8)
+    picture[200:500, 400:700] = 255
+    FaceDetector(bright_square(shapes))(picture)
+    assert shapes == [(192, 320)]
+    picture[240:] = 0
+    FaceDetector(bright_square(shapes))(picture)
+    assert len(shapes) == 3
+    assert shapes[1] == (192, 320)
+
+
+@pytest.mark.parametrize("size_hw", [(720, 1280), (512, 512), (480, 854), (224, 224), (1000, 700)])
+def test_a_close_look_is_cut_along_the_grid_of_the_whole_one(size_hw: tuple[int, int]) -> None:
+    """What the net is shown is a part of the whole picture as it is shown that, from a multiple of its coarsest stride on."""
+    grain = np.random.default_rng(7).integers(0, 256, (size_hw[0] // 8 + 1, size_hw[1] // 8 + 1, 3))
+    picture = cv2.resize(grain.astype(np.uint8), size_hw[::-1], interpolation=cv2.INTER_CUBIC)
+    seen: list[np.ndarray] = []
+
+    def run(part: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(part.copy())
+        return one_cell(32, 0, 0, part.shape[2:], score=0.0)
+
+    scale = 320 / max(size_hw) if max(size_hw) > 320 else 1.0
+    known = face(260 / 640 * size_hw[1], 250 / 720 * size_hw[0], 75 / scale)
+    FaceDetector(run)(picture, known=[known])  # type: ignore[arg-type]
+    near, whole = seen[0], seen[1]
+    assert near.size < 0.8 * whole.size
+    places = [(y, x) for y in range(0, whole.shape[2], 32) for x in range(0, whole.shape[3], 32)]
+    parts = [(near, whole[:, :, y : y + near.shape[2], x : x + near.shape[3]]) for y, x in places]
+    apart = [float(np.abs(a - b).mean()) for a, b in parts if a.shape == b.shape]
+    assert min(apart) < 0.25 * np.median(apart), "but for parts of a pixel"
 
 
 def test_a_crowd_is_found_at_once() -> None:
@@ -434,15 +469,14 @@ def test_a_crowd_is_found_at_once() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (720, 1), (97, 33), (2160, 3840)])
 def test_pictures_of_odd_sizes_fit_the_network(shape: tuple[int, int]) -> None:
-    picture, scale = letterbox(np.full((*shape, 3), 200, np.uint8), 320)
+    picture = boxed(np.full((*shape, 3), 200, np.uint8), min(1.0, 320 / max(shape)))
     assert picture.shape[2] % 32 == picture.shape[3] % 32 == 0
     assert max(picture.shape) <= 320
-    assert 0 < scale <= 1
     assert picture[0, 0, 0, 0] == 200
 
 
-def test_the_letterbox_hands_over_blue_first() -> None:
-    picture, _ = letterbox(np.full((32, 32, 3), (10, 20, 30), np.uint8), 320)
+def test_the_net_gets_blue_first() -> None:
+    picture = boxed(np.full((32, 32, 3), (10, 20, 30), np.uint8), 1.0)
     assert picture[0, :, 5, 5].tolist() == [30, 20, 10]
 
 
