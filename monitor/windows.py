@@ -71,7 +71,7 @@ class Windows:
             self._end_s = time_s + WINDOW_S
 
     def _complete(self) -> Iterable[Window]:
-        while self._origin_s is not None:
+        while self._origin_s is not None and max(self._audio_until_s, self._video_until_s) >= self._end_s:
             marks = [
                 until for has, until in ((self._info.has_audio, self._audio_until_s), (self._info.has_video, self._video_until_s)) if has
             ] or [self._audio_until_s, self._video_until_s]

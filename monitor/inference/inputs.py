@@ -87,9 +87,21 @@ def shows_texture(mouths: NDArray[np.floating | np.uint8]) -> bool:
 def lip_motion(mouths: NDArray[np.floating | np.uint8]) -> float:
     """How much the lips change from picture to picture, as a share of the crop's contrast; fine grain is averaged away."""
     lips = mouths[:, *LIPS].astype(np.float32)
-    coarse = lips.reshape(len(lips), lips.shape[1] // 2, 2, -1, 2).mean((2, 4))
-    contrast = float(mouths.std((1, 2), dtype=np.float32).mean()) + 1.0
-    return float(np.sqrt(np.square(np.diff(coarse, axis=0)).mean((1, 2))).mean()) / contrast
+    coarse = (lips[:, ::2, ::2] + lips[:, 1::2, ::2] + lips[:, ::2, 1::2] + lips[:, 1::2, 1::2]) / 4
+    motion: Floats = np.diff(coarse, axis=0).reshape(len(lips) - 1, coarse[0].size)
+    return float(np.sqrt(_mean_square(motion)).mean()) / (float(_deviation(mouths).mean()) + 1.0)
+
+
+def _deviation(pictures: NDArray[np.floating | np.uint8]) -> Floats:
+    """Standard deviation of each picture [n, h, w], 0..255; numpy's own takes three times as long."""
+    flat = pictures.reshape(len(pictures), pictures[0].size).astype(np.float32, copy=False)
+    spread: Floats = np.sqrt(np.maximum(_mean_square(flat) - np.square(flat.mean(1)), 0.0))
+    return spread
+
+
+def _mean_square(rows: Floats) -> Floats:
+    found: Floats = np.einsum("ij,ij->i", rows, rows) / np.float32(rows.shape[1])
+    return found
 
 
 def mel_of(window: Window, steps: int) -> Floats:
