@@ -39,7 +39,7 @@ def main() -> None:
         for path in (checkpoint, first_stage(checkpoint)):
             path.unlink(missing_ok=True)
     from export import report_voice, report_voice_workshop  # noqa: PLC0415  (they need this module)
-    from export.voice_manner import encoder_for  # noqa: PLC0415
+    from export.voice_manner import ear_for  # noqa: PLC0415
 
     material = material_of_pack(options.pack) if options.pack else material_of_pool(pool_folder(options.pool))
     if not options.export_only:
@@ -47,12 +47,13 @@ def main() -> None:
         train(replace(data, talk=[], copies=[]), first_stage(checkpoint), FIRST_SHARE * options.minutes, options.seed)
         train(data, checkpoint, (1 - FIRST_SHARE) * options.minutes, options.seed)
     if options.without:
-        print(report_voice_workshop.on_left_out(material, options.without, checkpoint, encoder_for(material, options.encoder)))
+        ear = ear_for(material, options.encoder, options.without)
+        print(report_voice_workshop.on_left_out(material, options.without, checkpoint, ear))
     elif options.pack:
         print(f"kept in {checkpoint}; where the pool is, --export-only --run {options.run} judges and exports it")
     else:
-        encoder = encoder_for(material, options.encoder)
-        report_voice.export_best(material, pool_folder(options.pool), checkpoint, options.out, encoder)
+        ear = ear_for(material, options.encoder)
+        report_voice.export_best(material, pool_folder(options.pool), checkpoint, options.out, ear)
 
 
 def parse() -> argparse.Namespace:
@@ -60,7 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=95, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--pack", type=Path, help="train from this packed set alone; exports nothing")
-    parser.add_argument("--encoder", type=Path, help="Moonshine's encoder_model.ort (default: what the shipped voice net holds of it)")
+    parser.add_argument("--encoder", type=Path, help="Moonshine's encoder_model.ort, if export.voice_ear trained none")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--run", default="voice", help="name of the run, for a second one beside it")
     parser.add_argument("--out", type=Path, default=MODELS, help="where voice_forgery.onnx and .json go")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from export.data.pool import Row, even_shares
+from export.data.pool import Row, cache_folder, even_shares
 from export.data.sound import cut
 from export.moonshine import small_encoder
 from export.nets.speech_encoder import SpeechEncoder, encoder_of
@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 SHIPPED = MODELS / "voice_forgery.onnx"
 RIDGE = 0.2  # of the variance of a standardised number
 LEAST_SPREAD = 1e-3
-SAY = 0.5  # of the encoder's beside the net's: with as much, the oddest genuine voices rise and fewer forgeries stand above all of them
+SAY = 1.0  # of the encoder's beside the net's
 AT_ONCE = 8
 
 
@@ -36,17 +36,17 @@ def middle_of(samples: Floats) -> Floats:
 
 
 def numbers_of(encoder: SpeechEncoder, material: Material) -> Floats:
-    """Numbers of every training clip of voices and talk, plain and codec-worn, each half of its middle 2.4 s: float32 [rows, 2, 2, 576].
+    """Numbers of every training clip of voices and talk, plain and codec-worn, last half of its middle 2.4 s: float32 [rows, 2, 576].
 
-    Kept in the cache; some three minutes of one core the first time.
+    Kept in the cache; some 90 s of one core the first time.
     """
     state = b"".join(value.numpy().tobytes() for _, value in sorted(encoder.state_dict().items()))
     rows = [row["file"] for row in rows_of(material)]
-    path = material.cache / f"manner_{sha256(state + repr(rows).encode()).hexdigest()[:12]}.npy"
+    path = material.cache / f"heard_{sha256(state + repr(rows).encode()).hexdigest()[:12]}.npy"
     if not path.exists():
-        pieces = track(_halves(material), "what the encoder hears", total=2 * len(rows))
+        pieces = track(_last_halves(material), "what the encoder hears", total=2 * len(rows))
         found = [_heard(encoder, piece) for piece in _grouped(pieces)]
-        np.save(path, np.concatenate(found).reshape(len(rows), 2, 2, -1).astype(np.float16))
+        np.save(path, np.concatenate(found).reshape(len(rows), 2, -1).astype(np.float16))
     numbers: Floats = np.load(path).astype(np.float32)
     return numbers
 
@@ -75,12 +75,12 @@ def direction(rows: Sequence[Row], numbers: Floats) -> Manner:
     return Manner(torch.from_numpy(centre), torch.from_numpy(spread), torch.from_numpy(weight * scale), bias)
 
 
-def _halves(material: Material) -> Iterator[Floats]:
-    """[2, 19,200] of each clip, plain and worn."""
+def _last_halves(material: Material) -> Iterator[Floats]:
+    """[19,200] of each clip, plain and worn."""
     for voices, rows in ((material.voices, material.voices.train), (material.talk, material.talk.train)):
         for row in rows:
             for worn in (False, True):
-                yield middle_of(voices.samples(row, worn)).reshape(2, -1)
+                yield middle_of(voices.samples(row, worn))[WINDOW // 2 :]
 
 
 def _grouped(pieces: Iterable[Floats]) -> Iterator[Floats]:
@@ -88,10 +88,10 @@ def _grouped(pieces: Iterable[Floats]) -> Iterator[Floats]:
     for piece in pieces:
         group.append(piece)
         if len(group) == AT_ONCE:
-            yield np.concatenate(group)
+            yield np.stack(group)
             group = []
     if group:
-        yield np.concatenate(group)
+        yield np.stack(group)
 
 
 @torch.no_grad()
@@ -111,8 +111,23 @@ def encoder_for(material: Material, theirs: Path | None) -> SpeechEncoder:
     return small_encoder(theirs, examples_of(material)) if theirs else encoder_of(SHIPPED)
 
 
+def ear_file(without: str = "") -> Path:
+    """Where export.voice_ear keeps what it trained."""
+    return cache_folder("runs") / f"ear{without and '_without_' + without.replace(' ', '_')}.npz"
+
+
+def ear_for(material: Material, theirs: Path | None, without: str = "") -> SpeechEncoder:
+    """The trained ear where there is one; for a family left out one that never heard it, or SystemExit."""
+    path = ear_file(without)
+    if path.is_file():
+        return SpeechEncoder({name: torch.from_numpy(value) for name, value in np.load(path).items()})
+    if without:
+        raise SystemExit(f"no ear was trained without that family; run python -m export.voice_ear --without '{without}' first")
+    return encoder_for(material, theirs)
+
+
 def with_manner(net: VoiceNet, encoder: SpeechEncoder, material: Material, without: str = "") -> VoiceJudge:
-    """`net` and what the encoder says, over which held genuine clips spread half (SAY) as much. `without`: a family left out."""
+    """`net` and what the encoder says, over which held genuine clips spread as much (SAY). `without`: a family left out."""
     rows, table = rows_of(material), families()
     kept = [index for index, row in enumerate(rows) if not without or table.get(row["generator"]) != without]
     manner = direction([rows[index] for index in kept], numbers_of(encoder, material)[kept])

@@ -1,24 +1,18 @@
 """Batches for the voice net: fakes with as many genuine clips, copies beside their originals, and genuine clips with a forged stretch."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.data.pool import Row, even_shares
+from export.data.pool import Row
 from export.data.voice_pack import Bytes, Channel, Distort, SpectrumPack, at_speed
+from export.data.voice_rows import VoiceRows
 from export.data.voices import Voices
 
 Floats = NDArray[np.float32]
 BATCH_FAKES, BATCH_PAIRS, BATCH_SPLICES = 8, 8, 4  # fakes with as many genuine clips; original and copy; genuine with a forged stretch
-TALK_SHARE = 0.25  # of the genuine clips that are not from a forged one's source
-COPY_SHARES = {
-    "twins": 0.35,
-    "talk": 0.25,
-    "workshop": 0.4,
-}  # of the pairs; workshop: its copies of what is no talk
 SPEED_SHARE, SPEEDS = 0.5, (0.88, 1.14)  # how often, and between what, a clip is played slower or faster, its pitch with it
 LENGTHS, LENGTH_SHARES = (120, 160, 240), (0.65, 0.2, 0.15)  # frames of 10 ms: short ones cost half and teach as much
 
@@ -51,7 +45,7 @@ class Batch:
 
 
 class Draw:
-    """Endless batches. Every other genuine clip is from the source of a forged one: a source tells nothing.
+    """Endless batches of the rows that `VoiceRows` draws.
 
     A copy passes the same codec, roughening, filter and noise as the original beside it, and is cut at the same place. Where copies
     begin and end within a clip (splices), the frames of original and copy are joined before filter and noise.
@@ -59,31 +53,16 @@ class Draw:
 
     def __init__(self, data: Data, rng: np.random.Generator) -> None:
         self._spectra, self._rng, self._distort = data.spectra, rng, Distort(rng)
-        self._real = [row for row in data.voices.train if row["label"] == "real"]
-        self._fake = [row for row in data.voices.train if row["label"] == "fake"]
-        self._real_share = even_shares([row["source"] for row in self._real])
-        self._talk, self._talk_share = data.talk, even_shares([row["source"] for row in data.talk])
-        self._fake_share = even_shares([row["generator"] for row in self._fake])
-        self._of_source: dict[str, list[Row]] = defaultdict(list)
-        for row in self._real:
-            self._of_source[row["source"]].append(row)
-        talked = {row["file"] for row in data.talk}
-        self._copies, self._copy_share = data.copies, np.zeros(len(data.copies))
-        kinds = np.array([kind_of(row, talked) for row in data.copies], object)
-        for kind, share in COPY_SHARES.items():
-            where = np.flatnonzero(kinds == kind)
-            names = [data.copies[i]["generator" if kind == "twins" else "source"] for i in where]
-            self._copy_share[where] = share * even_shares(names) if len(where) else 0
-        self._copy_share /= self._copy_share.sum() or 1
+        self._rows = VoiceRows(data.voices.train, data.talk, data.copies, rng)
 
     def batch(self) -> Batch:
         rng = self._rng
         frames = int(rng.choice(LENGTHS, p=LENGTH_SHARES))
-        fakes = [self._fake[i] for i in rng.choice(len(self._fake), BATCH_FAKES, p=self._fake_share)]
-        partners = [self._partner(fake) for fake in fakes]
+        fakes = self._rows.fakes(BATCH_FAKES)
+        partners = [self._rows.partner(fake) for fake in fakes]
         rivals = torch.tensor([fake["source"] == partner["source"] for fake, partner in zip(fakes, partners, strict=True)])
         clips = [self._alone(row, frames) for row in fakes + partners]
-        beside, spliced = ([self._pair(frames) for _ in range(count if self._copies else 0)] for count in (BATCH_PAIRS, BATCH_SPLICES))
+        beside, spliced = ([self._pair(frames) for _ in range(count if self._rows.copies else 0)] for count in (BATCH_PAIRS, BATCH_SPLICES))
         forged = np.zeros((len(clips) + len(spliced) + 2 * len(beside), frames), np.float32)
         forged[:BATCH_FAKES] = forged[len(forged) - len(beside) :] = 1
         for original, copy, channel in spliced:
@@ -98,14 +77,6 @@ class Draw:
         spectrum = np.stack([masked(clip, np.random.default_rng(int(place))) for clip, place in zip(clips, places, strict=True)])
         return Batch(torch.from_numpy(spectrum), torch.from_numpy(forged.max(1)), torch.from_numpy(forged), len(beside), rivals)
 
-    def _partner(self, fake: Row) -> Row:
-        near = self._of_source.get(fake["source"])
-        if near and self._rng.random() < 0.5:
-            return near[int(self._rng.integers(len(near)))]
-        if self._talk and self._rng.random() < TALK_SHARE:
-            return self._talk[int(self._rng.choice(len(self._talk), p=self._talk_share))]
-        return self._real[int(self._rng.choice(len(self._real), p=self._real_share))]
-
     def _alone(self, row: Row, frames: int) -> Floats:
         rng = self._rng
         clip = self._spectra.get(f"{rng.choice(['plain', 'worn', 'rough'])}:{row['file']}")
@@ -114,7 +85,7 @@ class Draw:
     def _pair(self, frames: int) -> tuple[Bytes, Bytes, Channel]:
         """The same frames of a genuine clip and of a copy of it, and the channel that both are to pass."""
         rng = self._rng
-        copy = self._copies[int(rng.choice(len(self._copies), p=self._copy_share))]
+        copy = self._rows.copy()
         variant, place, speed = str(rng.choice(["worn", "rough"])), float(rng.random()), self._speed()
         both = (self._spectra.get(f"{variant}:{file}") for file in (copy["original"], copy["file"]))
         original, made = (at_speed(clip, frames, place, speed) for clip in both)
@@ -122,13 +93,6 @@ class Draw:
 
     def _speed(self) -> float:
         return float(self._rng.uniform(*SPEEDS)) if self._rng.random() < SPEED_SHARE else 1.0
-
-
-def kind_of(copy: Row, talked: set[str]) -> str:
-    """Which of COPY_SHARES a copy counts among; `talked`: the files of talk."""
-    if copy["file"].startswith("twin~"):
-        return "twins"
-    return "talk" if copy["original"] in talked else "workshop"
 
 
 def masked(spectrum: Floats, rng: np.random.Generator) -> Floats:

@@ -1,4 +1,4 @@
-"""The first layers of a speech recogniser, frozen: what they hold of a voice, averaged, tells generated speech of unseen systems."""
+"""The first layers of a speech recogniser: what they hold of a voice, averaged, tells generated speech of unseen systems."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.small_weights import read
+from export.small_weights import read, rounded
 
 WIDTH, HEADS, TURNED = 288, 8, 16  # TURNED: pairs of numbers of a head that rotary positions turn
 LAYERS = 4
@@ -31,13 +31,17 @@ class SpeechEncoder(nn.Module):
         self.weights = nn.ParameterDict(frozen)
 
     def forward(self, samples: Tensor) -> Tensor:
-        h, read = self.stem(samples), []
+        return torch.cat([read.mean(1) for read in self.outputs(self.stem(samples))], 1)
+
+    def outputs(self, h: Tensor) -> list[Tensor]:
+        """Outputs [B, T, 288] of the layers READ, given `stem`'s."""
         cosine, sine = turns(h.shape[1], h)
+        read = []
         for layer in range(LAYERS):
             h = self._layer(h, f"layer{layer}_", cosine, sine)
             if layer in READ:
-                read.append(h.mean(1))
-        return torch.cat(read, 1)
+                read.append(h)
+        return read
 
     def stem(self, samples: Tensor) -> Tensor:
         """[B, frames of 24 ms, 288]."""
@@ -76,8 +80,8 @@ def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 def encoder_of(onnx_file: Path) -> SpeechEncoder:
-    """The encoder inside an exported voice net. Raises SystemExit when there is none."""
+    """The encoder inside an exported voice net, on levels of 8 bits whatever the file holds. Raises SystemExit when there is none."""
     found = read(onnx_file, PREFIX) if onnx_file.is_file() else {}
     if not found:
         raise SystemExit(f"{onnx_file} holds no speech encoder; pass --encoder with Moonshine's encoder_model.ort")
-    return SpeechEncoder(found)
+    return SpeechEncoder(rounded(found))

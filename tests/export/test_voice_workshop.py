@@ -13,6 +13,7 @@ from export.data.pack_file import to_lips, to_opus  # noqa: E402
 from export.data.pool import PoolError, SoundStore, pool_folder, read_table  # noqa: E402
 from export.data.voice_batches import Data, Draw  # noqa: E402
 from export.data.voice_pack import STEP, Distort, SpectrumPack, at_speed, frames_of, to_bytes  # noqa: E402
+from export.data.voice_rows import VoiceRows  # noqa: E402
 from export.data.voice_twins import find_twins, twin_sounds  # noqa: E402
 from export.data.voice_workshop import copy_of, plan_copies, splice, write_copies  # noqa: E402
 from export.data.voice_workshop_neural import NETS, copier  # noqa: E402
@@ -296,12 +297,12 @@ def test_rivals_of_one_source_are_asked_which_is_forged(tmp_path: Path):
 def test_talk_is_heard_alone_and_its_copies_beside_it(tmp_path: Path):
     data = tiny_data(tmp_path)
     real0, real1 = data.voices.train[:2]
-    draw = Draw(replace(data, talk=[real1]), np.random.default_rng(0))
-    shares = dict(zip([row["original"] for row in data.copies], draw._copy_share, strict=True))
+    drawn = VoiceRows(data.voices.train, [real1], data.copies, np.random.default_rng(0))
+    shares = dict(zip([row["original"] for row in data.copies], drawn.copy_share, strict=True))
     assert shares == pytest.approx({"real0": 0.4 / 0.65, "real1": 0.25 / 0.65})
     lonely = [row | {"source": "elsewhere"} for row in data.voices.train if row["label"] == "fake"]
-    draw = Draw(replace(data, talk=[real1], voices=replace(data.voices, train=[real0, *lonely])), np.random.default_rng(0))
-    partners = [draw._partner(lonely[0])["file"] for _ in range(400)]
+    drawn = VoiceRows([real0, *lonely], [real1], [], np.random.default_rng(0))
+    partners = [drawn.partner(lonely[0])["file"] for _ in range(400)]
     assert 0.18 < partners.count("real1") / 400 < 0.32
 
 
