@@ -212,8 +212,8 @@ ABOUT: dict[str, Any] = {
     "Genuine and forged alike were band-limited, filtered, reverberated, made noisy and passed through Opus, AAC, MP3 and G.711. "
     "Beside this net stand the first four layers of the encoder of Moonshine tiny, a public speech recogniser (arXiv 2410.15608; "
     "encoder_model.ort of the Python package moonshine-voice 0.0.49, MIT), with thinner convolutions and weights of 8 bits, half-way "
-    "between the recogniser's and what the same clips and copies taught its layers (arXiv 2109.01903); in the means of its numbers one direction "
-    "tells the pool's generated clips from its genuine ones.",
+    "between the recogniser's and what the same clips and copies taught its layers (arXiv 2109.01903); in the means of its numbers one "
+    "direction tells the pool's generated clips from its genuine ones.",
     "limits": "Copies of genuine speech by good neural vocoders that it never met (BigVGAN, UnivNet) and generated speech of telephone "
     "bandwidth it hardly tells from genuine speech: held.auc_by_generator says how hardly. Codecs and band limits move the logit: "
     "steadiness says how far. Judges speech only: of music and silence it says nothing. Mostly English. It says that a voice sounds "
