@@ -16,10 +16,10 @@ import numpy as np
 from export.data.held_out import HeldClip
 from export.evidence import SeenWindow
 from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, split_logits
-from export.rehearsal import at_most, correlation_of, genuine_lips, incidents, told_of_lips, told_of_windows
+from export.rehearsal import at_most, correlation_of, genuine_cuts, genuine_lips, incidents, told_of_lips, told_of_windows
 from export.training import auc
+from monitor.alerts.bonds import Curve, agreement_at, fitting
 from monitor.alerts.calibration import ModalityCalibration, sigmoid
-from monitor.alerts.evidence import Curve, agreement_at, fitting
 from monitor.alerts.policy import Policy, default_policy
 from monitor.alerts.stretches import UNIT_S
 from monitor.alerts.sync import STEP_S, Compared, Strip, compared
@@ -69,8 +69,9 @@ def calibrate_sync(genuine: Sequence[Recording], clips: Sequence[Clip], budget: 
     tops = [[_tops(each, policy, judged) for each in some] for some in (genuine, dubs)]
     late_tops = [_tops(shifted(each, steps), policy, judged) for each in genuine if len(each.heard) > 1 for steps in LATE_STEPS]
     calls = genuine_lips([each.heard for each in genuine if len(each.heard) >= REHEARSED_FROM], policy, judged, HOURS)
+    cut = genuine_cuts([each.heard for each in genuine], policy, judged, HOURS)
     thresholds = (sigmoid(float(logit)) for logit in np.arange(0.0, 6.0, 0.05))
-    kept = next((each for each in thresholds if incidents(calls, policy, each) <= budget * HOURS), 1.0)
+    kept = next((each for each in thresholds if max(incidents(some, policy, each) for some in (calls, cut)) <= budget * HOURS), 1.0)
     longest = max(top for each in tops[0] for top in each.mature)
     late_ones = float(np.quantile([top for each in late_tops for top in each.mature], 1 - LATE_BUDGET, method="higher"))
     threshold = round(min(max(kept, longest + 1e-3, late_ones + 1e-3, LOWEST_THRESHOLD), HIGHEST_THRESHOLD), 3)
@@ -86,6 +87,7 @@ def calibrate_sync(genuine: Sequence[Recording], clips: Sequence[Clip], budget: 
         "genuine short clips as found, to the last 0.4 s, called fake": _share([each for each in found if each], short),
         "people": len({each.person for each in genuine}),
         "false incidents per hour": events / HOURS,
+        "false incidents per hour with a scene cut every 2.4 to 7.2 s": incidents(cut, policy, threshold) / HOURS,
         "at most (95 %)": round(at_most(events, HOURS), 3),
         "rehearsed hours": HOURS,
     }

@@ -85,6 +85,22 @@ def genuine_lips(
     return calls
 
 
+def genuine_cuts(
+    recordings: Sequence[Sequence[LipsAndVoice]], policy: Policy, sync: ModalityCalibration, hours: float, seed: int = 3
+) -> list[list[Verdict]]:
+    """The same with a scene cut to another recording, of whomever, after one to three windows."""
+    rng = np.random.default_rng(seed)
+    calls = []
+    for _ in range(round(hours * 3600 / CALL_S)):
+        takes: list[Sequence[LipsAndVoice]] = []
+        while sum(map(len, takes)) * LIPS_S < CALL_S:
+            mine = recordings[int(rng.integers(len(recordings)))]
+            first = int(rng.integers(len(mine)))
+            takes.append(mine[first : first + int(rng.integers(1, 4))])
+        calls.append(told_of_takes(policy, sync, takes))
+    return calls
+
+
 def incidents(calls: Sequence[Sequence[Verdict]], policy: Policy, threshold: float) -> int:
     """How many incidents open at this threshold: above it in a mature stretch, after having been calm."""
     found = 0
@@ -128,6 +144,19 @@ def told(policy: Policy, logits: Iterable[float], spans_s: Iterable[float] = rep
 def told_of_lips(policy: Policy, sync: ModalityCalibration, heard: Iterable[LipsAndVoice]) -> list[Verdict]:
     """Of windows one after the other."""
     return told_of_windows(policy, sync, ((LIPS_S * index, LIPS_S * (index + 1), each) for index, each in enumerate(heard)))
+
+
+def told_of_takes(policy: Policy, sync: ModalityCalibration, takes: Iterable[Sequence[LipsAndVoice]]) -> list[Verdict]:
+    """Of windows one after the other, with a scene cut between two takes."""
+    evidence, begin_s, verdicts = Evidence(policy, sync), 0.0, []
+    for take in takes:
+        strip = Strip()
+        for heard in take:
+            score = Score("sync", 0, begin_s, begin_s + LIPS_S, None, heard=heard)
+            verdicts.append(evidence.add(strip.of(score)))
+            begin_s += LIPS_S
+        evidence.cut()
+    return verdicts
 
 
 def told_of_windows(policy: Policy, sync: ModalityCalibration, windows: Iterable[tuple[float, float, LipsAndVoice]]) -> list[Verdict]:

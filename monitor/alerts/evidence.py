@@ -7,17 +7,15 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.alerts.bonds import Bonds, Curve
 from monitor.alerts.calibration import ModalityCalibration, sigmoid
 from monitor.alerts.changes import Changes, Step, pieces
 from monitor.alerts.policy import Policy
-from monitor.alerts.stretches import MEMORY, Stretches
-from monitor.alerts.sync import CERTAIN, FIT_FLOOR, LAGS, STEP_S, fit, peak
+from monitor.alerts.stretches import Stretches
+from monitor.alerts.sync import LAGS
 from monitor.media import Modality, Moment, Reason, Score, State, Verdict
 
-SLIGHT = 1e-2  # a beginning less likely than this has no say in sync
-LATELY_S = 4.0  # of lips and speech: what fits so long is not forged now, whatever the mean since long ago says of a lag that drifts
 MOMENTS = 200  # half a minute of voice, more of face crops
-Curve = NDArray[np.float32]
 
 
 class Evidence:
@@ -25,24 +23,22 @@ class Evidence:
     `mature_s` to be called fake (see Policy).
 
     For sync, the similarity curves of a stretch are averaged and their mean is judged: one peak that stands out of a long mean is far more
-    certain than many that do so by chance. How well each window agrees with the mean so far tells where a stretch begins. One Evidence
-    is about the lips of one face, so no mean mixes people.
+    certain than many that do so by chance. How well each window agrees with the mean so far tells where a stretch begins. No mean mixes
+    people: where other lips come in, `cut` begins a new one (see `alerts.bonds`).
 
     Where `policy.step` is known, a step within the call speaks too (see `alerts.changes`); the stronger of both is told.
     """
 
     def __init__(self, policy: Policy, sync: ModalityCalibration | None = None) -> None:
         self._policy = policy
-        self._sync = sync
+        self._bonds = Bonds(sync, policy.correlation) if sync is not None else None
         self._changes = Changes(policy.step) if policy.step is not None else None
         self._begin()
         self._first_s: float | None = None
         self.judged_until_s = -math.inf
         self._judged_s = 0.0
-        self._offset_s: float | None = None
-        self._lag: int | None = None  # where lips and voice met when last they did
         self._moments: deque[Moment] = deque(maxlen=MOMENTS)
-        self._local: deque[tuple[float, Curve]] = deque(maxlen=MOMENTS)
+        self._local: deque[tuple[float, Curve, int]] = deque(maxlen=MOMENTS)
         self._reason: Reason | None = None
         self._last: tuple[Modality, int | None, float] | None = None
 
@@ -60,16 +56,27 @@ class Evidence:
         self._last = score.modality, track_id, score.end_s
         return self._verdict(last)
 
+    def cut(self) -> None:
+        """The next scores are about other lips beside the same voice: the scene changed, or so did whoever speaks."""
+        self._cut = True
+        if self._bonds is not None:
+            self._bonds.cut()
+
     @property
     def moments(self) -> Iterable[Moment]:
         """What was said of single instants lately, higher for forged ones; for sync in correlations, at the lag of the lips and voice that
         fitted.
         """
-        if self._sync is None:
+        if self._bonds is None:
             return self._moments
-        lag = LAGS // 2 if self._lag is None else self._lag
-        beside = slice(max(lag - 1, 0), lag + 2)
-        return [Moment(time_s, -float(curve[beside].mean())) for time_s, curve in self._local if not np.isnan(curve[beside]).any()]
+        found = []
+        for time_s, curve, cuts in self._local:
+            lag = self._bonds.lag(cuts)
+            at = LAGS // 2 if lag is None else lag
+            beside = curve[max(at - 1, 0) : at + 2]
+            if not np.isnan(beside).any():
+                found.append(Moment(time_s, -float(beside.mean())))
+        return found
 
     @property
     def forged_until_s(self) -> float:
@@ -86,9 +93,11 @@ class Evidence:
         self._step: Step | None = None
         self._stepped_until_s = -math.inf  # where the last step back ended
         self._stretches = Stretches(self._policy.correlation, self._policy.spread, self._policy.stretch_s)
-        self._curves: deque[tuple[Curve, float]] = deque(maxlen=MEMORY)
         self._log_odds: NDArray[np.float64] = np.zeros(0)
         self._seen_s = 0.0
+        self._cut = False
+        if self._bonds is not None:
+            self._bonds.forget()
 
     def _learn(self, score: Score) -> None:
         start_s = max(score.start_s, self.judged_until_s)  # a window of lips may reach back into what was judged
@@ -97,37 +106,17 @@ class Evidence:
         if self._changes is not None:
             for value, from_s, judged_s in pieces(score.moments, start_s, score.end_s):
                 self._step = self._changes.add(value, from_s, judged_s)
-        if score.sync_curve is not None and self._sync is not None:
-            self._local.extend(each for each in score.sync_local if each[0] >= start_s)
-            self._learn_sync(self._sync, score, start_s, span_s)
+        if score.sync_curve is not None and self._bonds is not None:
+            self._local.extend((time_s, curve, self._bonds.cuts) for time_s, curve in score.sync_local if time_s >= start_s)
+            value = self._bonds.add(score.sync_curve, score.sync_s or span_s)
+            self._stretches.add(value, start_s, span_s, cut=self._cut)
+            self._log_odds, self._cut = self._bonds.judged(self._stretches.shares), False
         elif score.logit is not None:
             self._stretches.add(score.logit, start_s, span_s)
             self._log_odds = of_all_forgeries(self._stretches.log_odds_by_start, self._policy.seen_share)
         self._seen_s += span_s
         self._judged_s += span_s
         self.judged_until_s = score.end_s
-
-    def _learn_sync(self, sync: ModalityCalibration, score: Score, start_s: float, span_s: float) -> None:
-        curve, compared_s = score.sync_curve, score.sync_s or span_s
-        assert curve is not None
-        agreement: float | None = None  # the first curve of all has nothing to agree with
-        alone = sync.logit(fitting(curve, compared_s)) or 0.0
-        if self._lag is not None:
-            agreement = sync.logit({"agreement": agreement_at(self._lag, curve)})
-        self._stretches.add(alone if agreement is None else min(alone, agreement), start_s, span_s)
-        self._curves.append((curve, compared_s))
-        means = _means_since(self._curves)
-        shares, since_s = self._stretches.shares, np.cumsum([span for _, span in reversed(self._curves)])[::-1]
-        self._log_odds = np.zeros(len(means))
-        for index in np.flatnonzero(shares >= SLIGHT):
-            self._log_odds[index] = sync.logit(fitting(means[index], float(since_s[index]))) or 0.0
-        likeliest, lately = int(shares.argmax()), max(int((since_s >= LATELY_S).sum()) - 1, 0)
-        fits_now = sync.logit(fitting(means[lately], float(since_s[lately]))) or 0.0
-        self._log_odds[: lately + 1] = np.minimum(self._log_odds[: lately + 1], fits_now)
-        found = (peak(means[index]) for index in (lately, likeliest))
-        self._offset_s = next((offset_s for offset_s, certainty in found if certainty >= CERTAIN), None)
-        if self._offset_s is not None:
-            self._lag = LAGS // 2 + round(self._offset_s / STEP_S)
 
     def _verdict(self, last: bool) -> Verdict:
         assert self._last is not None
@@ -150,7 +139,7 @@ class Evidence:
             p_fake=p_fake,
             coverage=min(1.0, self._judged_s / max(end_s - (self._first_s or 0.0), 1e-6)),
             threshold=threshold,
-            offset_ms=None if self._offset_s is None else round(self._offset_s * 1000, 1),
+            offset_ms=None if self._bonds is None or self._bonds.offset_s is None else round(self._bonds.offset_s * 1000, 1),
             evidence_s=stretch_s,
             since_s=since_s,
         )
@@ -182,25 +171,3 @@ def of_all_forgeries(log_odds: NDArray[np.float64], seen_share: float) -> NDArra
     unseen = math.log1p(-seen_share) if seen_share < 1 else -math.inf
     odds: NDArray[np.float64] = np.logaddexp(unseen, math.log(seen_share) + log_odds)
     return odds
-
-
-def fitting(mean: Curve, compared_s: float) -> dict[str, float]:
-    """What a mean curve over so many seconds of lips and speech is judged by: the longer, the more its fit tells."""
-    how_well, log_s = fit(mean, compared_s), math.log(max(compared_s, 0.1))
-    return {"fit": how_well, "log_s": log_s, "fit_log_s": how_well * log_s}
-
-
-def agreement_at(lag: int, curve: Curve) -> float:
-    """How far `curve` stands out at one lag, counted from 0, in its own strays; 0 when it says nothing there."""
-    value = float(curve[lag])
-    return 0.0 if math.isnan(value) else value / math.hypot(float(np.nanstd(curve)), FIT_FLOOR)
-
-
-def _means_since(curves: deque[tuple[Curve, float]]) -> NDArray[np.float32]:
-    """For each curve the mean of it and all later ones, weighted by their seconds: float32 [n, lags]; NaN where no curve has a value."""
-    stacked = np.stack([curve for curve, _ in curves])
-    weights = np.array([span_s for _, span_s in curves])[:, None] * ~np.isnan(stacked)
-    total = np.cumsum((weights * np.nan_to_num(stacked))[::-1], axis=0)[::-1]
-    weight = np.cumsum(weights[::-1], axis=0)[::-1]
-    means: NDArray[np.float32] = np.where(weight > 0, total / np.maximum(weight, 1e-9), np.nan).astype(np.float32)
-    return means

@@ -50,14 +50,17 @@ class Incidents:
         self._policies = policies
         self._watched: dict[Key, _Watched] = {}
         self._speaker: int | None = None  # whose lips were last compared with the voice
+        self._faces: set[int] = set()  # that were last judged
         self._count = 0
 
     def add(self, scores: Iterable[Score], *, last: bool = False) -> list[Verdict | Alert]:
         """`last`: these are the stream's last scores; what had none among them is concluded too."""
         events: list[Verdict | Alert] = []
         told: set[Key] = set()
+        scores = list(scores)
+        faces = {score.track_id for score in scores if score.modality == "video" and score.track_id is not None}
         for score in scores:
-            key = self._key(score)
+            key = self._key(score, faces)
             watched = self._watched.get(key)
             if watched is None:
                 watched = self._watched[key] = _Watched(self._evidence(score.modality))
@@ -71,6 +74,7 @@ class Incidents:
             for key, watched in self._watched.items():
                 if key not in told and (concluded := watched.evidence.conclude(now_s)) is not None:
                     events += self._told(watched, concluded)
+        self._faces = faces or self._faces
         return events
 
     def expire(self, now_s: float) -> list[Alert]:
@@ -85,12 +89,26 @@ class Incidents:
         """The stream ended: everything open closes."""
         return [self._close(watched, time_s) for watched in self._watched.values() if watched.opened]
 
-    def _key(self, score: Score) -> Key:
+    def _key(self, score: Score, faces: set[int]) -> Key:
         """While no lips can be compared, that is said of the face that spoke last."""
-        if score.modality == "sync":
-            self._speaker = self._speaker if score.track_id is None else score.track_id
-            return "sync", self._speaker
-        return score.modality, score.track_id
+        if score.modality != "sync":
+            return score.modality, score.track_id
+        if score.track_id is not None:
+            self._hand_over(score.track_id, faces)
+            self._speaker = score.track_id
+        return "sync", self._speaker
+
+    def _hand_over(self, speaker: int, faces: set[int]) -> None:
+        """After a scene cut from one lonely face to another the voice goes on, and so does what is known of it and the lips beside it."""
+        before = self._speaker
+        now: Key = ("sync", speaker)
+        gone = faces == {speaker} and self._faces <= {before, speaker}
+        cut_just_now = faces == {before, speaker} and self._faces == {before}
+        if before is None or now in self._watched or not (gone or cut_just_now):
+            return
+        watched = self._watched[now] = self._watched.pop(("sync", before))
+        watched.evidence.cut()
+        watched.strip = Strip()
 
     def _evidence(self, modality: Modality) -> Evidence:
         return Evidence(self._policies.of(modality), self._policies.sync_calibration if modality == "sync" else None)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 UNIT_S = 1.2  # what one log-odds value is about
 MEMORY = 50  # beginnings; an older one counts as the oldest of these
 MOST = 6.0  # spreads beyond the mean of its class; a window says no more
+AT_A_CUT = 0.1  # share of scene cuts that end a stretch
 Floats = NDArray[np.float64]
 
 
@@ -42,15 +43,15 @@ class Stretches:
         self._mean_s = mean_s
         self._m, self._total, self._begin_s, self._log_share = (np.zeros(0) for _ in range(4))
 
-    def add(self, logit: float, start_s: float, span_s: float) -> None:
-        """`span_s` > 0: how many judged seconds this value is about."""
+    def add(self, logit: float, start_s: float, span_s: float, *, cut: bool = False) -> None:
+        """`span_s` > 0: how many judged seconds this value is about. `cut`: the scene changed before it."""
         value, span = max(-self._most, min(self._most, logit)), span_s / UNIT_S
         first = len(self._m) == 0
         self._m, self._total, self._begin_s = np.append(self._m, 0.0), np.append(self._total, 0.0), np.append(self._begin_s, start_s)
         if first:
             self._log_share = np.zeros(1)
         else:
-            ends = min(0.5, span_s / self._mean_s)
+            ends = max(AT_A_CUT if cut else 0.0, min(0.5, span_s / self._mean_s))
             share = np.append(self._log_share + math.log1p(-ends), math.log(ends)) + self._log_density(value, span)
             self._log_share = share - np.logaddexp.reduce(share)
         self._m += span

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from monitor.alerts.bonds import fitting
 from monitor.alerts.calibration import Logistic, ModalityCalibration
 from monitor.alerts.evidence import Evidence
 from monitor.alerts.incidents import Incidents
@@ -252,6 +253,46 @@ def test_lips_of_two_people_are_never_averaged_and_silence_is_said_of_who_spoke_
     assert told[-1].state == "fake"
     silent = incidents.add([Score("sync", None, 14.4, 15.6, None, "no_speech")])
     assert [each.track_id for each in silent if isinstance(each, Verdict)] == [1]
+
+
+def cut_call(curves: list[np.ndarray], every: int) -> list[Verdict]:
+    """One lonely face, another after every so many curves."""
+    incidents = Incidents("s", replace(POLICIES, sync_calibration=SYNC))
+    told: list[Verdict] = []
+    for index, curve in enumerate(curves):
+        face = Score("video", index // every, 2.4 * index, 2.4 * index + 2.4, -3.0)
+        told += [each for each in incidents.add([face, lip_score(2.4 * index, curve, index // every)]) if isinstance(each, Verdict)]
+    return [each for each in told if each.modality == "sync"]
+
+
+def test_a_dub_is_called_across_jump_cuts_and_one_incident_follows_the_faces() -> None:
+    told = cut_call([curve_with_peak(0, 0.0, seed) for seed in range(6)], every=1)
+    assert told[-1].state == "fake"
+    assert told[-1].since_s == 0.0
+    assert told[-1].track_id == 5
+
+
+def test_people_who_change_each_with_a_lag_of_their_own_are_no_dub() -> None:
+    told = cut_call([curve_with_peak(8 * (seed // 2 % 3) - 8, 0.5, seed) for seed in range(12)], every=2)
+    assert {each.state for each in told[1:]} == {"genuine"}
+    assert told[-1].offset_ms == pytest.approx(320, abs=40)
+
+
+def test_somebody_beside_the_speaker_begins_with_evidence_of_his_own() -> None:
+    incidents = Incidents("s", replace(POLICIES, sync_calibration=SYNC))
+    for index in range(6):
+        faces = [Score("video", track_id, 2.4 * index, 2.4 * index + 2.4, -3.0) for track_id in (0, 1)]
+        curve = curve_with_peak(0, 0.0, index) if index < 4 else curve_with_peak(2, 0.6, index)
+        told = incidents.add([*faces, lip_score(2.4 * index, curve, int(index >= 4))])
+    (sync,) = [each for each in told if isinstance(each, Verdict) and each.modality == "sync"]
+    assert sync.track_id == 1
+    assert sync.evidence_s == pytest.approx(4.8)
+
+
+def test_cuts_to_somebody_whose_lips_hardly_fit_never_add_up_to_certainty() -> None:
+    odd = next(curve for seed in range(99) if 0.5 < (SYNC.logit(fitting(curve := curve_with_peak(2, 0.35, seed), 2.4)) or 0.0) < 0.8)
+    told = cut_call([odd] * 40, every=1)
+    assert max(each.p_fake or 0.0 for each in told) < 1 / (1 + np.exp(-0.8 / POLICIES.sync.correlation))
 
 
 def test_the_edges_of_a_dub_come_from_the_moments_at_the_lag_that_fitted() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.inference.lips import covered, lips_move, lips_speak, voice_speaks, why_mute
+from monitor.inference.lips import LOST_STEPS, covered, lips_move, lips_speak, lost, voice_speaks, why_mute
 from monitor.media import LipsAndVoice
 
 STEPS = 60
@@ -54,3 +54,10 @@ def test_only_lips_that_talk_beside_a_voice_are_compared() -> None:
     both = LipsAndVoice(SPEAKING, SPEAKING, SEEN, SEEN)
     assert why_mute(talking(), both) is None
     assert why_mute(STILL, both) == "not_speaking"
+
+
+def test_lips_of_a_face_that_was_lost_for_a_moment_are_not_compared() -> None:
+    blink, away, late = SEEN.copy(), SEEN.copy(), SEEN.copy()
+    blink[20 : 20 + LOST_STEPS - 1] = away[20:30] = late[:30] = False
+    assert [lost(seen) for seen in (SEEN, blink, away, late, ~SEEN)] == [False, False, True, False, False]
+    assert why_mute(talking(), LipsAndVoice(SPEAKING, SPEAKING, away, SEEN)) == "face_blurred"

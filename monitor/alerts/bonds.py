@@ -1,0 +1,117 @@
+"""What the curves of lips and voice since each past moment say, across scene cuts: the voice goes on, lips are seen anew. Pure."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.alerts.calibration import ModalityCalibration
+from monitor.alerts.stretches import MEMORY
+from monitor.alerts.sync import CERTAIN, FIT_FLOOR, LAGS, STEP_S, fit, peak
+
+SLIGHT = 1e-2  # a beginning less likely than this has no say
+LATELY_S = 4.0  # of lips and speech: what fits so long is not forged now, whatever the mean since long ago says of a lag that drifts
+Curve = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+class Bonds:
+    """Between two cuts the curves since a beginning are averaged, and their mean is judged. Across a cut nothing is averaged, since other
+    lips may meet their voice at another lag: the log-odds of both sides are added, and bounded as those of one person are (`correlation`,
+    see `alerts.stretches`): ten cuts to somebody whose lips hardly fit do not add up to certainty.
+    """
+
+    def __init__(self, sync: ModalityCalibration, correlation: float) -> None:
+        self._sync = sync
+        self._correlation = correlation
+        self._curves: deque[tuple[Curve, float, int]] = deque(maxlen=MEMORY)
+        self._lags: list[int | None] = [None]  # after each cut
+        self.offset_s: float | None = None  # the same in seconds, None where nothing stands out now
+
+    def forget(self) -> None:
+        """All but the lag, which is the transport's."""
+        self._curves.clear()
+
+    def cut(self) -> None:
+        """What is added from now on shows other lips."""
+        self._lags.append(self._lags[-1])
+
+    @property
+    def cuts(self) -> int:
+        return len(self._lags) - 1
+
+    def lag(self, cuts: int) -> int | None:
+        """Where lips and voice met when last they did, after so many cuts and before the next; counted from 0."""
+        return self._lags[cuts]
+
+    def add(self, curve: Curve, seen_s: float) -> float:
+        """Log-odds of this curve by itself, or less where it agrees with the lag so far. `seen_s`: of lips and speech that it rests on."""
+        self._curves.append((curve, seen_s, self.cuts))
+        alone = self._log_odds(curve, seen_s)
+        lag = self._lags[-1]
+        agreement = None if lag is None else self._sync.logit({"agreement": agreement_at(lag, curve)})
+        return alone if agreement is None else min(alone, agreement)
+
+    def judged(self, shares: Floats) -> Floats:
+        """Log-odds that lips and voice have not belonged together since each of these curves.
+
+        `shares`: chance that the present stretch began there; where it is slight, the log-odds are not worked out.
+        """
+        since_s = np.cumsum([seen_s for _, seen_s, _ in reversed(self._curves)])[::-1]
+        likeliest, lately = int(shares.argmax()), max(int((since_s >= LATELY_S).sum()) - 1, 0)
+        wanted = [int(index) for index in np.flatnonzero((shares >= SLIGHT) | (np.arange(len(shares)) == lately))]
+        odds, after = np.zeros(len(since_s)), 0.0
+        for bonds, (first, means, seen_s) in enumerate(self._latest_first()):
+            if not bonds:
+                self._find_lag(means[max(index - first, 0)] for index in (lately, likeliest))
+            for index in (each for each in wanted if first <= each < first + len(means)):
+                log_odds = after + self._log_odds(means[index - first], seen_s[index - first])
+                odds[index] = log_odds / (1 + bonds * self._correlation)
+            if wanted[0] >= first:
+                break
+            after += self._log_odds(means[0], seen_s[0])
+        odds[: lately + 1] = np.minimum(odds[: lately + 1], odds[lately])
+        return odds
+
+    def _find_lag(self, means: Iterable[Curve]) -> None:
+        found = (peak(mean) for mean in means)
+        self.offset_s = next((offset_s for offset_s, certainty in found if certainty >= CERTAIN), None)
+        if self.offset_s is not None:
+            self._lags[-1] = LAGS // 2 + round(self.offset_s / STEP_S)
+
+    def _log_odds(self, mean: Curve, seen_s: float) -> float:
+        return self._sync.logit(fitting(mean, seen_s)) or 0.0
+
+    def _latest_first(self) -> Iterator[tuple[int, Curve, Floats]]:
+        """Of each bond the number of its first curve, and the mean [n, lags] and the seconds from each of its curves to its end."""
+        cuts, stop = [cut for _, _, cut in self._curves], len(self._curves)
+        while stop:
+            first = cuts.index(cuts[stop - 1])
+            mine = [self._curves[index] for index in range(first, stop)]
+            seen_s = np.array([each for _, each, _ in mine])
+            yield first, _means_since([curve for curve, _, _ in mine], seen_s), np.cumsum(seen_s[::-1])[::-1]
+            stop = first
+
+
+def fitting(mean: Curve, compared_s: float) -> dict[str, float]:
+    """What a mean curve over so many seconds of lips and speech is judged by: the longer, the more its fit tells."""
+    how_well, log_s = fit(mean, compared_s), math.log(max(compared_s, 0.1))
+    return {"fit": how_well, "log_s": log_s, "fit_log_s": how_well * log_s}
+
+
+def agreement_at(lag: int, curve: Curve) -> float:
+    """How far `curve` stands out at one lag, counted from 0, in its own strays; 0 when it says nothing there."""
+    value = float(curve[lag])
+    return 0.0 if math.isnan(value) else value / math.hypot(float(np.nanstd(curve)), FIT_FLOOR)
+
+
+def _means_since(curves: Sequence[Curve], seen_s: Floats) -> Curve:
+    """For each curve the mean of it and all later ones, weighted by their seconds: float32 [n, lags]; NaN where no curve has a value."""
+    stacked = np.stack(curves)
+    weights = seen_s[:, None] * ~np.isnan(stacked)
+    total = np.cumsum((weights * np.nan_to_num(stacked))[::-1], axis=0)[::-1]
+    weight = np.cumsum(weights[::-1], axis=0)[::-1]
+    means: Curve = np.where(weight > 0, total / np.maximum(weight, 1e-9), np.nan).astype(np.float32)
+    return means
