@@ -22,7 +22,7 @@ from export.data.pool import even_shares, pool_folder
 from export.data.worn import Worn
 from export.evidence import File, SeenWindow, load_models, look_at_all
 from export.fitting import MIN_GAIN, Fit, Looked, auc_interval, calibration_error, cross_fit, fit, helpful, log_loss, split_logits, visible
-from export.rehearsal import at_most, cast, correlation_of, delays_s, genuine_calls, incidents, told
+from export.rehearsal import at_most, cast, correlation_of, decisive, delays_s, genuine_calls, incidents, told
 from export.steps import cost_of_steps, fit_steps, joined_calls, step_incidents
 from export.training import auc
 from monitor.alerts.calibration import Calibration, ModalityCalibration, StepModel, log_odds, sigmoid
@@ -112,7 +112,7 @@ def calibrate(name: Modality, held: Held, budget: float) -> tuple[ModalityCalibr
     numbers = _numbers_of_clips(plain, policy) | _numbers_of_calls(calls, policy)
     numbers["log loss of unseen clips by quality"] = by_quality
     if name in STEPPING:
-        step, numbers["steps"] = calibrate_steps(name, held, policy)
+        step, numbers["steps"] = calibrate_steps(held, policy)
         judged = judged.model_copy(update={"step": step})
     for after_s in (0.0, 7.2, 60.0):
         late = delays_s(callers, cast(forged, correlation), policy, after_s)
@@ -122,11 +122,11 @@ def calibrate(name: Modality, held: Held, budget: float) -> tuple[ModalityCalibr
     return judged, numbers
 
 
-def calibrate_steps(name: Modality, held: Held, policy: Policy) -> tuple[StepModel, dict[str, Any]]:
+def calibrate_steps(held: Held, policy: Policy) -> tuple[StepModel, dict[str, Any]]:
     """What a step within a call means, and how often one is told in rehearsed genuine calls other than those that chose its cost."""
-    model = fit_steps(held.clips, held.talk, name)
-    step = cost_of_steps(model, policy, joined_calls(held.talk, HOURS, in_turns=name == "audio"))
-    fresh = joined_calls(held.talk, HOURS, in_turns=name == "audio", seed=7)
+    model = fit_steps(held.clips, held.talk)
+    step = cost_of_steps(model, policy, joined_calls(held.talk, HOURS))
+    fresh = joined_calls(held.talk, HOURS, seed=7)
     events = sum(step_incidents(call, replace(policy, step=step)) for call in fresh)
     return step, {"false incidents per hour": round(events / HOURS, 3), "at most (95 %)": round(at_most(events, HOURS), 3)}
 
@@ -148,12 +148,9 @@ def threshold_of_clips(pairs: Sequence[tuple[Looked, Fit]], policy: Policy, budg
 
 
 def highest(clip: Looked, fitted: Fit, policy: Policy) -> float | None:
-    """The p_fake that decides whether this clip is called fake: the highest of a mature stretch, or the last."""
+    """The p_fake that decides whether this clip is called fake."""
     found = fitted.window_logits(clip)
-    verdicts = told(policy, [logit for logit, _ in found], [span_s for _, span_s in found])
-    mature = [each.p_fake or 0.0 for each in verdicts if policy.is_mature(each.evidence_s)]
-    last = [each.p_fake or 0.0 for each in verdicts[-1:] if policy.is_mature(each.evidence_s, last=True)]
-    return max([*mature, *last], default=None)
+    return decisive(told(policy, [logit for logit, _ in found], [span_s for _, span_s in found]), policy)
 
 
 def _numbers_of_clips(pairs: Sequence[tuple[Looked, Fit]], policy: Policy) -> dict[str, Any]:
@@ -183,8 +180,8 @@ def _numbers_of_calls(calls: Sequence[Sequence[Verdict]], policy: Policy) -> dic
 
 
 def _seen(held: Sequence[HeldClip], models: dict[str, Model], what: str) -> tuple[list[Seen], list[Seen]]:
-    """The clips as they are, and some of them worn, each another way: no pairs among these."""
-    some = [replace(clip, pair="") for clip in held[::WORN_EVERY]]
+    """The clips as they are, and some of them worn, each another way."""
+    some = held[::WORN_EVERY]
     plain = look_at_all([File(clip.path) for clip in held], models, what)
     worn = look_at_all([Worn(clip.path, seed) for seed, clip in enumerate(some)], models, f"{what}, worn")
     return list(zip(held, plain, strict=True)), list(zip(some, worn, strict=True))
@@ -196,9 +193,9 @@ def _looked(seen: Sequence[Seen], name: str) -> list[Looked]:
         features = tuple((window.voice if name == "audio" else window.face, window.fresh_s) for window in windows)
         judged = tuple((each, span_s) for each, span_s in features if each)
         if judged:
-            found = (pieces(w.voice_moments if name == "audio" else w.face_moments, w.fresh_from_s, w.end_s) for w in windows)
+            found = (pieces(w.voice_moments, w.fresh_from_s, w.end_s) for w in windows)
             small = tuple((value, span_s) for value, _, span_s in chain(*found))
-            looked.append(Looked(judged, clip.fake, clip.person or clip.path.name, clip.generator, clip.kind, small, clip.pair))
+            looked.append(Looked(judged, clip.fake, clip.person or clip.path.name, clip.generator, clip.kind, small))
     return looked
 
 

@@ -16,14 +16,14 @@ import numpy as np
 from export.data.held_out import HeldClip
 from export.evidence import SeenWindow
 from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, split_logits
-from export.rehearsal import at_most, correlation_of, genuine_cuts, genuine_lips, incidents, told_of_lips, told_of_windows
+from export.rehearsal import at_most, correlation_of, decisive, genuine_cuts, genuine_lips, incidents, told_of_lips, told_of_windows
 from export.training import auc
 from monitor.alerts.bonds import Curve, agreement_at, fitting
 from monitor.alerts.calibration import ModalityCalibration, sigmoid
 from monitor.alerts.policy import Policy, default_policy
 from monitor.alerts.stretches import UNIT_S
 from monitor.alerts.sync import STEP_S, Compared, Strip, compared
-from monitor.media import LipsAndVoice, Verdict
+from monitor.media import LipsAndVoice
 
 LONGEST = 4  # curves in a row, 9.6 s
 PIECES = (20, 32, 45)  # steps: windows in which lips or speech were there for a part only
@@ -221,7 +221,7 @@ def _tops(recording: Recording, policy: Policy, judged: ModalityCalibration) -> 
     heard = recording.heard
     runs = [heard[start : start + 2] for start in range(len(heard) - 1)] + ([heard] if len(heard) > 2 else [])
     single = [told_of_lips(policy, judged, [each])[-1].p_fake or 0.0 for each in heard]
-    return _Tops(single, [_top(told_of_lips(policy, judged, run), policy) for run in runs])
+    return _Tops(single, [decisive(told_of_lips(policy, judged, run), policy) or 0.0 for run in runs])
 
 
 def _as_found(windows: Sequence[SeenWindow], policy: Policy, judged: ModalityCalibration) -> float:
@@ -229,9 +229,3 @@ def _as_found(windows: Sequence[SeenWindow], policy: Policy, judged: ModalityCal
     heard = [(each.start_s, each.end_s, each.heard) for each in windows if each.heard is not None]
     told = told_of_windows(policy, judged, heard)[-1:]
     return max((each.p_fake or 0.0 for each in told if not policy.is_mature(each.evidence_s, last=True)), default=0.0)
-
-
-def _top(verdicts: Sequence[Verdict], policy: Policy) -> float:
-    mature = [each.p_fake or 0.0 for each in verdicts if policy.is_mature(each.evidence_s)]
-    last = [each.p_fake or 0.0 for each in verdicts[-1:] if policy.is_mature(each.evidence_s, last=True)]
-    return max([*mature, *last], default=0.0)

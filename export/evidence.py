@@ -60,7 +60,6 @@ class SeenWindow:
     face: dict[str, float]
     heard: LipsAndVoice | None
     voice_moments: tuple[Moment, ...] = ()
-    face_moments: tuple[Moment, ...] = ()
 
     @property
     def fresh_s(self) -> float:
@@ -132,5 +131,4 @@ def _seen(window: Window, evidence: WindowEvidence) -> SeenWindow:
     speaker = speaker_of(evidence.faces) if evidence.voice else None
     heard = None if speaker is None else speaker.heard
     span = window.start_s, window.fresh_from_s, window.end_s
-    moments = evidence.moments, face.moments if face else ()
-    return SeenWindow(*span, evidence.voice, face.features if face else {}, heard, *moments)
+    return SeenWindow(*span, evidence.voice, face.features if face else {}, heard, evidence.moments)

@@ -31,8 +31,7 @@ Piece = tuple[float, float]
 @dataclass(frozen=True)
 class Looked:
     """One clip: features and judged seconds of each of its windows. `person`, `generator`: "" when unknown. `kind`: family of its system,
-    or the collection that a genuine one is from. `pieces`: of half a second or so, in order. `pair`: the same for an original and what
-    was made of it.
+    or the collection that a genuine one is from. `pieces`: of half a second or so of a voice, in order.
     """
 
     windows: tuple[tuple[dict[str, float], float], ...]
@@ -41,7 +40,6 @@ class Looked:
     generator: str
     kind: str = ""
     pieces: tuple[Piece, ...] = ()
-    pair: str = ""
 
     @property
     def tie(self) -> str:

@@ -115,6 +115,13 @@ def incidents(calls: Sequence[Sequence[Verdict]], policy: Policy, threshold: flo
     return found
 
 
+def decisive(verdicts: Sequence[Verdict], policy: Policy) -> float | None:
+    """The p_fake that decides whether a recording is called fake: the highest of a mature stretch, or the last; None without either."""
+    mature = [each.p_fake or 0.0 for each in verdicts if policy.is_mature(each.evidence_s)]
+    last = [each.p_fake or 0.0 for each in verdicts[-1:] if policy.is_mature(each.evidence_s, last=True)]
+    return max([*mature, *last], default=None)
+
+
 def at_most(events: int, hours: float) -> float:
     """Upper end of the one-sided 95 % interval of a rate per hour, when this many were seen (Garwood 1936)."""
     return float(chi2.ppf(0.95, 2 * (events + 1)) / 2 / hours)

@@ -1,7 +1,7 @@
 """Fits what a step in one person's scores means (see `monitor.alerts.changes`), and rehearses calls in which nobody steps for a forgery.
 
-The rehearsed calls are made of what held-out people's own recordings showed, moment by moment: clips of one person in any order, in some
-calls two people in turn. Every seam between two recordings is a step that a real call would hardly have.
+The rehearsed calls are made of what held-out people's own recordings showed, moment by moment: clips of one person in any order, in every
+second call two people in turn. Every seam between two recordings is a step that a real call would hardly have.
 """
 
 from collections import defaultdict
@@ -17,9 +17,8 @@ from monitor.alerts.calibration import StepModel, log_odds
 from monitor.alerts.changes import Changes
 from monitor.alerts.policy import Policy
 from monitor.alerts.stretches import UNIT_S
-from monitor.media import Modality
 
-ANOTHER: dict[Modality, float] = {"audio": 0.05, "video": 0.02}
+ANOTHER = 0.05  # of genuine steps: another speaker, another place
 COSTS = np.arange(0.0, 9.0, 0.25)
 MARGIN = 0.5  # the loudest of sixty calls is not the loudest there is: without it ten fresh hours had five incidents where one was allowed
 TURNS = 3  # clips that one of two people speaks for
@@ -34,16 +33,16 @@ class _Level:
     clip: Looked
 
 
-def fit_steps(clips: Sequence[Looked], talk: Sequence[Looked], modality: Modality) -> StepModel:
+def fit_steps(clips: Sequence[Looked], talk: Sequence[Looked]) -> StepModel:
     """`clips`: genuine and forged, `talk`: genuine, several of each person; no model was trained on any. Without `cost`: see
     `cost_of_steps`. How people differ is taken from all genuine clips, how one person strays from talk alone, whose clips are all alike.
 
-    A forgery's rise is measured against its own original where that is among the clips, else against the mean genuine level. Half of the
-    forgeries show less than the models can see, so the mean rise is that of the other half; the spread is that of all.
+    A forgery's rise is measured against the mean genuine level. Half of the forgeries show less than the models can see, so the mean rise
+    is that of the other half; the spread is that of all.
     """
     levels, noise = _levels([*clips, *talk]), _noise(talk)
     level, between = _people(_by_person([each for each in levels if not each.clip.fake]), noise)
-    rises = _rises(levels, level, paired=modality == "video")
+    rises = np.array([each.mean - level for each in levels if each.clip.fake])
     return StepModel(
         level=round(level, 3),
         people=round(between, 3),
@@ -51,7 +50,7 @@ def fit_steps(clips: Sequence[Looked], talk: Sequence[Looked], modality: Modalit
         drift=round(_drift(_by_person(_levels(talk)), noise), 3),
         rise=round(float(rises[rises >= np.median(rises)].mean()), 3),
         rise_spread=round(max(float(rises.std()), LEAST_DEVIATION), 3),
-        another=ANOTHER[modality],
+        another=ANOTHER,
         cost=0.0,
     )
 
@@ -83,8 +82,8 @@ def step_incidents(call: Sequence[Piece], policy: Policy) -> int:
     return found
 
 
-def joined_calls(talk: Sequence[Looked], hours: float, *, in_turns: bool, seed: int = 6) -> list[list[Piece]]:
-    """Genuine calls of CALL_S from the clips of each person; `in_turns`: in every second one a second person answers."""
+def joined_calls(talk: Sequence[Looked], hours: float, seed: int = 6) -> list[list[Piece]]:
+    """Genuine calls of CALL_S from the clips of each person; in every second one a second person answers."""
     people: dict[str, list[Looked]] = defaultdict(list)
     for clip in talk:
         people[clip.tie].append(clip)
@@ -94,7 +93,7 @@ def joined_calls(talk: Sequence[Looked], hours: float, *, in_turns: bool, seed: 
         call: list[Piece] = []
         turn = 0
         while sum(span_s for _, span_s in call) < CALL_S:
-            name = second if in_turns and number % 2 and (turn // TURNS) % 2 else first
+            name = second if number % 2 and (turn // TURNS) % 2 else first
             call += people[name][int(rng.integers(len(people[name])))].pieces
             turn += 1
         calls.append(call)
@@ -146,11 +145,3 @@ def _drift(people: Sequence[Sequence[_Level]], noise: float) -> float:
         squares, free = squares + float(((means - means.mean()) ** 2).sum()), free + len(group) - 1
         chance += [noise**2 / each.units for each in group]
     return float(np.sqrt(max(squares / max(free, 1) - float(np.mean(chance or [0.0])), LEAST_DEVIATION**2)))
-
-
-def _rises(levels: Sequence[_Level], level: float, *, paired: bool) -> Floats:
-    original = {each.clip.pair: each.mean for each in levels if each.clip.pair and not each.clip.fake}
-    forged = [each for each in levels if each.clip.fake]
-    if paired and any(each.clip.pair in original for each in forged):
-        return np.array([each.mean - original[each.clip.pair] for each in forged if each.clip.pair in original])
-    return np.array([each.mean - level for each in forged])

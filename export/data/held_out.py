@@ -15,7 +15,7 @@ TALK = "talk"  # the kind of genuine clip that is likest to calls
 @dataclass(frozen=True)
 class HeldClip:
     """`person`: speaker or look-alike group, "" when unknown. `fake`: of the modality that it is held out for. `kind`: family of the
-    generator, or the collection that a genuine clip is from. `pair`: the same for an original and what was made of it, "" for most.
+    generator, or the collection that a genuine clip is from.
     """
 
     path: Path
@@ -23,7 +23,6 @@ class HeldClip:
     person: str
     generator: str
     kind: str = ""
-    pair: str = ""
 
 
 def held_voices(pool: Path) -> list[HeldClip]:
@@ -43,7 +42,7 @@ def held_faces(pool: Path) -> list[HeldClip]:
     folder = pool / "data" / "wild"
     _, held = wild_split(read_table(folder))
     return [
-        HeldClip(folder / row["file"], fake, row["group"], row["generator"], row["family"] if fake else row["source"], row["pair"])
+        HeldClip(folder / row["file"], fake, row["group"], row["generator"], row["family"] if fake else row["source"])
         for row in held
         for fake in [row["label_video"] == "fake"]
     ]
