@@ -16,6 +16,8 @@ from monitor.media import MODALITIES, Modality
 
 Told = dict[str, Any]
 AMONG = (1, 5, 10)
+NOT_JUDGED: dict[Modality, tuple[str, ...]] = {"sync": ("frozen",)}
+"""Kinds that the product abstains from by design: a picture that stands still beside a voice is the commonest fault of an honest call."""
 
 
 def segments(judged: Judged) -> Told:
@@ -29,6 +31,8 @@ def segments(judged: Judged) -> Told:
         known = [(clip, said) for clip, said in judged if clip.label(modality)]  # lips that were swapped may fit the voice or not
         if any(span.modality == modality for clip, _ in known for span in clip.segments):
             told["modalities"][modality] = _of_modality(known, modality)
+            if rest := _judged_by_design(known, modality):
+                told.setdefault("by_design", {})[f"{modality} without {', '.join(NOT_JUDGED[modality])}"] = _of_modality(rest, modality)
             if kinds := _noticed_by_kind(known, modality):
                 told.setdefault("kinds", {})[modality] = kinds
     return told
@@ -54,6 +58,12 @@ def _of_modality(judged: Judged, modality: Modality) -> Told:
         "delay_s": {"median": float(np.median(late)), "p90": float(np.quantile(late, 0.9))} if late else None,
         "false": len(false_ones(truth, opened)),
     }
+
+
+def _judged_by_design(judged: Judged, modality: Modality) -> Judged:
+    """Without the clips of kinds that are not judged; none where there are no such clips."""
+    rest = [(clip, said) for clip, said in judged if not any(span.kind in NOT_JUDGED.get(modality, ()) for span in clip.segments)]
+    return rest if len(rest) < len(judged) else []
 
 
 def _truth(judged: Judged, modality: Modality, kind: str | None = None) -> list[Stretch]:

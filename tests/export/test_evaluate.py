@@ -126,6 +126,19 @@ def test_a_clip_of_unknown_truth_is_neither_a_miss_nor_a_false_incident() -> Non
     assert told["kinds"] == {"video": {"swap": [0, 1]}, "sync": {"dub": [1, 1]}}
 
 
+def test_stretches_that_are_not_judged_by_design_count_and_those_that_are_stand_beside_them() -> None:
+    opened = Alert("i", "opened", "s", "sync", 0, 5.0, 2.5, 0.9, 0.8, 1.0, 3.0, "")
+    dub = clip("dub", "real", "real", label_sync="fake", segments=(Span("sync", 2.0, 6.0, "dub"),))
+    still = clip("still", "real", "real", label_sync="fake", segments=(Span("sync", 2.0, 6.0, "frozen"),))
+    judged = [(dub, Judgement(said(0.1, 0.1).result, (opened,))), (still, said(0.1, 0.1))]
+    told = segments(judged)
+    assert (told["modalities"]["sync"]["forged_stretches"], told["modalities"]["sync"]["noticed"]) == (2, 1)
+    assert {name: (each["forged_stretches"], each["noticed"]) for name, each in told["by_design"].items()} == {
+        "sync without frozen": (1, 1)
+    }
+    assert "by_design" not in segments(judged[:1])
+
+
 def test_a_nuisance_alone() -> None:
     assert alone([1.0, 2.0, 3.0, 4.0], [True, True, False, False]) == 1.0
     names, forged = ["page"] * 20 + ["studio"] * 20, [True] * 18 + [False] * 4 + [True] * 0 + [False] * 18
