@@ -87,8 +87,8 @@ def shows_texture(mouths: NDArray[np.floating | np.uint8]) -> bool:
 def lip_motion(mouths: NDArray[np.floating | np.uint8]) -> float:
     """How much the lips change from picture to picture, as a share of the crop's contrast; fine grain is averaged away."""
     lips = mouths[:, *LIPS].astype(np.float32)
-    coarse = (lips[:, ::2, ::2] + lips[:, 1::2, ::2] + lips[:, ::2, 1::2] + lips[:, 1::2, 1::2]) / 4
-    motion: Floats = np.diff(coarse, axis=0).reshape(len(lips) - 1, coarse[0].size)
+    coarse = (lips[:, ::2, ::2] + lips[:, 1::2, ::2] + lips[:, ::2, 1::2] + lips[:, 1::2, 1::2]) * np.float32(0.25)
+    motion = np.diff(coarse, axis=0).reshape(len(lips) - 1, coarse[0].size)
     return float(np.sqrt(_mean_square(motion)).mean()) / (float(_deviation(mouths).mean()) + 1.0)
 
 
