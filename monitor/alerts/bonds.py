@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ Curve = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 
+@dataclass(slots=True, eq=False)
+class Lips:
+    """Those seen between two cuts. `lag`: where they and the voice met when last they did, counted from 0; before that, of those before."""
+
+    lag: int | None = None
+
+
 class Bonds:
     """Between two cuts the curves since a beginning are averaged, and their mean is judged. Across a cut nothing is averaged, since other
     lips may meet their voice at another lag: the log-odds of both sides are added, and bounded as those of one person are (`correlation`,
@@ -26,9 +34,9 @@ class Bonds:
     def __init__(self, sync: ModalityCalibration, correlation: float) -> None:
         self._sync = sync
         self._correlation = correlation
-        self._curves: deque[tuple[Curve, float, int]] = deque(maxlen=MEMORY)
-        self._lags: list[int | None] = [None]  # after each cut
-        self.offset_s: float | None = None  # the same in seconds, None where nothing stands out now
+        self._curves: deque[tuple[Curve, float, Lips]] = deque(maxlen=MEMORY)
+        self.lips = Lips()
+        self.offset_s: float | None = None  # of the sound behind the lips; None where nothing stands out now
 
     def forget(self) -> None:
         """All but the lag, which is the transport's."""
@@ -36,21 +44,13 @@ class Bonds:
 
     def cut(self) -> None:
         """What is added from now on shows other lips."""
-        self._lags.append(self._lags[-1])
-
-    @property
-    def cuts(self) -> int:
-        return len(self._lags) - 1
-
-    def lag(self, cuts: int) -> int | None:
-        """Where lips and voice met when last they did, after so many cuts and before the next; counted from 0."""
-        return self._lags[cuts]
+        self.lips = Lips(self.lips.lag)
 
     def add(self, curve: Curve, seen_s: float) -> float:
         """Log-odds of this curve by itself, or less where it agrees with the lag so far. `seen_s`: of lips and speech that it rests on."""
-        self._curves.append((curve, seen_s, self.cuts))
+        self._curves.append((curve, seen_s, self.lips))
         alone = self._log_odds(curve, seen_s)
-        lag = self._lags[-1]
+        lag = self.lips.lag
         agreement = None if lag is None else self._sync.logit({"agreement": agreement_at(lag, curve)})
         return alone if agreement is None else min(alone, agreement)
 
@@ -79,16 +79,16 @@ class Bonds:
         found = (peak(mean) for mean in means)
         self.offset_s = next((offset_s for offset_s, certainty in found if certainty >= CERTAIN), None)
         if self.offset_s is not None:
-            self._lags[-1] = LAGS // 2 + round(self.offset_s / STEP_S)
+            self.lips.lag = LAGS // 2 + round(self.offset_s / STEP_S)
 
     def _log_odds(self, mean: Curve, seen_s: float) -> float:
         return self._sync.logit(fitting(mean, seen_s)) or 0.0
 
     def _latest_first(self) -> Iterator[tuple[int, Curve, Floats]]:
         """Of each bond the number of its first curve, and the mean [n, lags] and the seconds from each of its curves to its end."""
-        cuts, stop = [cut for _, _, cut in self._curves], len(self._curves)
+        lips, stop = [each for _, _, each in self._curves], len(self._curves)
         while stop:
-            first = cuts.index(cuts[stop - 1])
+            first = lips.index(lips[stop - 1])
             mine = [self._curves[index] for index in range(first, stop)]
             seen_s = np.array([each for _, each, _ in mine])
             yield first, _means_since([curve for curve, _, _ in mine], seen_s), np.cumsum(seen_s[::-1])[::-1]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alerts.bonds import Bonds, Curve
+from monitor.alerts.bonds import Bonds, Curve, Lips
 from monitor.alerts.calibration import ModalityCalibration, sigmoid
 from monitor.alerts.changes import Changes, Step, pieces
 from monitor.alerts.policy import Policy
@@ -38,7 +38,7 @@ class Evidence:
         self.judged_until_s = -math.inf
         self._judged_s = 0.0
         self._moments: deque[Moment] = deque(maxlen=MOMENTS)
-        self._local: deque[tuple[float, Curve, int]] = deque(maxlen=MOMENTS)
+        self._local: deque[tuple[float, Curve, Lips]] = deque(maxlen=MOMENTS)
         self._reason: Reason | None = None
         self._last: tuple[Modality, int | None, float] | None = None
 
@@ -70,9 +70,8 @@ class Evidence:
         if self._bonds is None:
             return self._moments
         found = []
-        for time_s, curve, cuts in self._local:
-            lag = self._bonds.lag(cuts)
-            at = LAGS // 2 if lag is None else lag
+        for time_s, curve, lips in self._local:
+            at = LAGS // 2 if lips.lag is None else lips.lag
             beside = curve[max(at - 1, 0) : at + 2]
             if not np.isnan(beside).any():
                 found.append(Moment(time_s, -float(beside.mean())))
@@ -107,7 +106,7 @@ class Evidence:
             for value, from_s, judged_s in pieces(score.moments, start_s, score.end_s):
                 self._step = self._changes.add(value, from_s, judged_s)
         if score.sync_curve is not None and self._bonds is not None:
-            self._local.extend((time_s, curve, self._bonds.cuts) for time_s, curve in score.sync_local if time_s >= start_s)
+            self._local.extend((time_s, curve, self._bonds.lips) for time_s, curve in score.sync_local if time_s >= start_s)
             value = self._bonds.add(score.sync_curve, score.sync_s or span_s)
             self._stretches.add(value, start_s, span_s, cut=self._cut)
             self._log_odds, self._cut = self._bonds.judged(self._stretches.shares), False
