@@ -1,6 +1,7 @@
 """What the shipped models say of a clip, through monitor's own pipeline and before calibration: the raw material of `export.calibrate`."""
 
 import asyncio
+import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -96,8 +97,9 @@ async def windows_of(source: Source, detector: Model) -> list[Window]:
         await watch("clip", source, cutter, Policies.from_calibration(UNCALIBRATED), lambda stream, event: None, live=False)  # type: ignore[arg-type]
     except MonitorError:
         cutter.windows.clear()
-    kept.with_suffix(".part").write_bytes(pickle.dumps(cutter.windows))
-    kept.with_suffix(".part").rename(kept)
+    part = kept.with_suffix(f".{os.getpid()}.part")  # another process may cut the same clip
+    part.write_bytes(pickle.dumps(cutter.windows))
+    part.rename(kept)
     return cutter.windows
 
 
