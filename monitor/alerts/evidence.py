@@ -31,7 +31,7 @@ class Evidence:
 
     def __init__(self, policy: Policy, sync: ModalityCalibration | None = None) -> None:
         self._policy = policy
-        self._bonds = Bonds(sync, policy.correlation) if sync is not None else None
+        self._bonds = Bonds(sync) if sync is not None else None
         self._changes = Changes(policy.step) if policy.step is not None else None
         self._begin()
         self._first_s: float | None = None

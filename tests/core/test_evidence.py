@@ -292,7 +292,7 @@ def test_somebody_beside_the_speaker_begins_with_evidence_of_his_own() -> None:
 def test_cuts_to_somebody_whose_lips_hardly_fit_never_add_up_to_certainty() -> None:
     odd = next(curve for seed in range(99) if 0.5 < (SYNC.logit(fitting(curve := curve_with_peak(2, 0.35, seed), 2.4)) or 0.0) < 0.8)
     told = cut_call([odd] * 40, every=1)
-    assert max(each.p_fake or 0.0 for each in told) < 1 / (1 + np.exp(-0.8 / POLICIES.sync.correlation))
+    assert max(each.p_fake or 0.0 for each in told) < 1 / (1 + np.exp(-0.8))
 
 
 def test_the_edges_of_a_dub_come_from_the_moments_at_the_lag_that_fitted() -> None:
