@@ -1,4 +1,4 @@
-"""Teach the speech encoder to hear forgeries: python -m export.voice_ear [--minutes 12] [--encoder FILE] [--without FAMILY].
+"""Teach the speech encoder to hear forgeries: python -m export.voice_ear --encoder FILE [--minutes 12] [--without FAMILY].
 
 Its layers are trained on generated beside genuine speech and on copies beside their originals, and come back half-way to the recogniser
 they were: half-way they rank unseen systems better than either end does (arXiv 2109.01903). Writes `ear.npz`, which
@@ -18,11 +18,12 @@ from torch.nn import functional
 
 from export.data.pool import pool_folder
 from export.data.voice_sounds import BATCH_FAKES, SoundBatch, SoundDraw
+from export.moonshine import small_encoder
 from export.nets.speech_encoder import READ, WIDTH, SpeechEncoder
 from export.report_voice_workshop import without_family
 from export.small_weights import rounded
 from export.training import Average, Budget, Run, auc, backward, best_of, learning_rate, prepare
-from export.voice_manner import ear_file, encoder_for, middle_of
+from export.voice_manner import ear_file, examples_of, middle_of
 from export.voice_material import WINDOW, Material, material_of_pool
 
 Floats = NDArray[np.float32]
@@ -57,13 +58,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=12, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
-    parser.add_argument("--encoder", type=Path, help="Moonshine's encoder_model.ort (default: go on from what the shipped net holds)")
+    parser.add_argument("--encoder", type=Path, required=True, help="Moonshine's encoder_model.ort: the shipped ear heard every family")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--without", default="", help="a family of data/voice_families.csv to leave out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     material = material_of_pool(pool_folder(options.pool))
-    start, place = encoder_for(material, options.encoder), ear_file(options.without)
+    start, place = small_encoder(options.encoder, examples_of(material)), ear_file(options.without)
     data = without_family(material.data(), options.without)
     heard = replace(material, voices=data.voices, copies=replace(material.copies, train=data.copies))
     trained = train(Listener(copy.deepcopy(start)), heard, place.with_suffix(".pt"), options.minutes, options.seed)
