@@ -1,9 +1,9 @@
 """What made calls are made of, and how: genuine talk and generated voices of held-out people, a plan, some seconds forged."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +25,7 @@ KINDS = (
     *("swap", "voice", "mouth", "genuine", "dub", "reanimation"),
     *("frozen", "autoencoder", "shift", "genuine", "looped", "mouth+voice"),
 )
+CONTROL_KINDS = ("foreign",)  # a genuine voice of another collection and person: nothing generated, though it fits no lips
 FACE_KINDS = ("swap", "mouth", "reanimation", "autoencoder")
 FORGED_S = (3.5, 7.0)
 EDGE_S = 2.5  # at the start and the end at least so much is genuine
@@ -56,11 +57,9 @@ class Held:
         self.clips = {speaker: rows for speaker, rows in sorted(clips.items()) if len(rows) >= 2}
         if len(self.clips) < 2:
             raise PoolError(f"{self._talk} has fewer than two held-out speakers with two clips in step; made calls need them")
-        generated = defaultdict(list)
-        for row in split_voices(read_table(self._voices))[1]:
-            if row["label"] == "fake":
-                generated[row["generator"]].append(row["file"])
-        self.generated = {name: files for name, files in sorted(generated.items()) if len(files) >= 2}
+        voices = split_voices(read_table(self._voices))[1]
+        self.generated = _files_by("generator", (row for row in voices if row["label"] == "fake"))
+        self.foreign = _files_by("speaker", (row for row in voices if row["label"] == "real" and row["speaker"]))
         self.take = lru_cache(maxsize=16)(self._take)
 
     def _take(self, file: str) -> Take:
@@ -77,10 +76,11 @@ class Held:
         landmarks = np.stack([cast(Floats, found[min(seen, key=lambda other: abs(other - index))]) for index in range(len(frames))])
         return Take(frames, steadied(landmarks), read_sound(path), fps / every)
 
-    def speech(self, rng: np.random.Generator, seconds: float) -> tuple[str, Floats]:
-        """(generator, at least `seconds` of its voices one after another, as far as it has them)."""
-        name = str(rng.choice(list(self.generated)))
-        files = [str(file) for file in rng.permutation(self.generated[name])]
+    def speech(self, rng: np.random.Generator, seconds: float, *, genuine: bool = False) -> tuple[str, Floats]:
+        """(generator or genuine speaker, at least `seconds` of its voices one after another, as far as it has them)."""
+        voices = self.foreign if genuine else self.generated
+        name = str(rng.choice(list(voices)))
+        files = [str(file) for file in rng.permutation(voices[name])]
         sounds: list[Floats] = []
         while files and sum(map(len, sounds)) < seconds * AUDIO_RATE_HZ:
             sounds.append(read_sound(self._voices / files.pop()))
@@ -100,7 +100,7 @@ class Forged:
 
 def make(held: Held, kind: str, speaker: str, seed: int) -> Forged:
     """A call of `speaker` with some seconds forged as `kind` says; the same for the same seed."""
-    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    rng = np.random.default_rng([seed, (*KINDS, *CONTROL_KINDS).index(kind)])
     files = [row["file"] for row in held.clips[speaker]]
     order = [files[index % len(files)] for index in np.arange(round(CALL_S / CLIP_S)) + int(rng.integers(len(files)))]
     take = joined([held.take(file) for file in order])
@@ -109,7 +109,8 @@ def make(held: Held, kind: str, speaker: str, seed: int) -> Forged:
     part = range(start, start + round(length_s * take.fps))
     other_speaker = str(rng.choice([each for each in held.clips if each != speaker]))
     other = joined([held.take(row["file"]) for row in held.clips[other_speaker][:3]])
-    return _forged(held.speech, kind, take, part, other, rng)
+    speech = partial(held.speech, genuine=kind in CONTROL_KINDS)
+    return _forged(speech, kind, take, part, other, rng)
 
 
 def _forged(speech: Speech, kind: str, take: Take, part: range, other: Take, rng: np.random.Generator) -> Forged:
@@ -137,9 +138,18 @@ def _forged(speech: Speech, kind: str, take: Take, part: range, other: Take, rng
         late_s = float(rng.uniform(*LATE_S)) * float(rng.choice([-1, 1]))
         sound = shifted(sound, part_s, late_s)
         tell("sync", "shift", round(1000 * late_s))
-    elif kind.endswith("voice"):
-        generator, spoken = speech(rng, part_s[1] - part_s[0])
+    elif kind.endswith("voice") or kind in CONTROL_KINDS:
+        name, spoken = speech(rng, part_s[1] - part_s[0])
         sound = with_sound(sound, part_s, spoken)
-        tell("audio", generator)
-        tell("sync", "voice")
+        if kind not in CONTROL_KINDS:
+            tell("audio", name)
+        tell("sync", "foreign" if kind in CONTROL_KINDS else "voice")
     return Forged(take, frames, sound, tuple(told), masks)
+
+
+def _files_by(column: str, rows: Iterable[Row]) -> dict[str, list[str]]:
+    """Of those with two files or more."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        files[row[column]].append(row["file"])
+    return {name: each for name, each in sorted(files.items()) if len(each) >= 2}

@@ -1,4 +1,4 @@
-"""Forged calls whose truth is known to the picture: python -m export.data.made_calls [--count 72] [--seed 1] [--pool DIR] [--out DIR].
+"""Forged calls whose truth is known to the picture: python -m export.data.made_calls [--count 72] [--seed 1] [--kinds …] [--out DIR].
 
 Genuine talk of people whom no net was trained on, clips of one person joined to 12–20 s, of which some seconds are forged in one of the
 ways of KINDS; one call in six stays genuine. Each call is three files in the cache (folder `made_calls`): `call_0007.mp4`, `.json` (the
@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.call_making import KINDS, Forged, Held, Segment, make
+from export.data.call_making import CONTROL_KINDS, KINDS, Forged, Held, Segment, make
 from export.data.pool import PoolError, cache_folder, pool_folder
 from monitor.media import AUDIO_RATE_HZ
 
@@ -116,16 +116,19 @@ def write(folder: Path, name: str, call: Forged, speaker: str, seed: int) -> Non
     (folder / f"{name}.json").write_text(json.dumps(truth, indent=1))
 
 
-def plan(speakers: Sequence[str], count: int, seed: int) -> Iterator[tuple[str, str, int]]:
+def plan(speakers: Sequence[str], count: int, seed: int, kinds: Sequence[str] = KINDS) -> Iterator[tuple[str, str, int]]:
     """(kind, speaker, seed) of each call: kinds in turn, speakers in turn, so that a kind meets other people each time round."""
     for index in range(count):
-        yield KINDS[index % len(KINDS)], speakers[(index + index // len(KINDS)) % len(speakers)], 1000 * seed + index
+        yield kinds[index % len(kinds)], speakers[(index + index // len(kinds)) % len(speakers)], 1000 * seed + index
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=72)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--kinds", nargs="+", choices=(*KINDS, *CONTROL_KINDS), default=KINDS, help="in turn; needs a folder of its own (--out)"
+    )
     parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--out", type=Path, help="default: the folder made_calls of the cache")
     options = parser.parse_args()
@@ -133,7 +136,7 @@ def main() -> None:
     held = Held(pool_folder(options.pool))
     out: Path = options.out or cache_folder("made_calls")
     out.mkdir(parents=True, exist_ok=True)
-    for number, (kind, speaker, seed) in enumerate(plan(list(held.clips), options.count, options.seed)):
+    for number, (kind, speaker, seed) in enumerate(plan(list(held.clips), options.count, options.seed, options.kinds)):
         if (out / f"call_{number:04d}.json").exists():
             continue
         write(out, f"call_{number:04d}", make(held, kind, speaker, seed), speaker, seed)

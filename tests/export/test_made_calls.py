@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export.data.call_forgery import MASK_CELL_PX, Take, forge_face, frozen, joined, looped, shifted, steadied, with_sound
-from export.data.call_making import EDGE_S, KINDS, Forged, Held, Segment, _forged, make
+from export.data.call_making import CONTROL_KINDS, EDGE_S, KINDS, Forged, Held, Segment, _forged, make
 from export.data.faces import frames_of
 from export.data.made_calls import labels_of, plan, read_calls, write
 from export.data.pool import PoolError, pool_folder, read_sound
@@ -145,14 +145,14 @@ def test_no_calls_is_one_clear_line(tmp_path):
         read_calls(tmp_path)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "autoencoder"])
+@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, *CONTROL_KINDS) if kind != "autoencoder"])
 def test_every_kind_forges_what_it_tells(kind):
     call, part = take(1, 100), range(30, 60)
     forged = _forged(lambda rng, seconds: ("G", take(4).sound), kind, call, part, take(2, 60), np.random.default_rng(1))
     told = {segment.modality for segment in forged.segments}
     faces = {"swap", "mouth", "reanimation", "mouth+voice"}
     wanted = {"video"} if kind in faces else set()
-    wanted |= {"sync"} if kind in {"dub", "shift", "frozen", "looped", "voice", "mouth+voice"} else set()
+    wanted |= {"sync"} if kind in {"dub", "shift", "frozen", "looped", "voice", "mouth+voice", "foreign"} else set()
     wanted |= {"audio"} if kind in {"voice", "mouth+voice"} else set()
     assert told == wanted
     assert all((segment.start_s, segment.end_s) == (1.2, 2.4) for segment in forged.segments)
@@ -160,7 +160,7 @@ def test_every_kind_forges_what_it_tells(kind):
     assert set(changed) <= set(part)
     assert bool(changed) == (kind in faces | {"frozen", "looped"})
     assert (forged.masks is not None) == (kind in faces)
-    assert (forged.sound != call.sound).any() == (kind in {"dub", "shift", "voice", "mouth+voice"})
+    assert (forged.sound != call.sound).any() == (kind in {"dub", "shift", "voice", "mouth+voice", "foreign"})
     assert (forged.sound[: int(1.2 * AUDIO_RATE_HZ)] == call.sound[: int(1.2 * AUDIO_RATE_HZ)]).all()
 
 
