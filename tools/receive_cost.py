@@ -10,6 +10,7 @@ from tools.receive_cost_rtsp import rtsp_rows
 from tools.receive_cost_webrtc import webrtc_rows
 
 FPS = 25
+WAYS = ("rtsp", "webrtc")
 
 
 def show(rows: list[tuple[str, float]], bare: tuple[str, float]) -> None:
@@ -23,11 +24,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(640, 360))
-    parser.add_argument("ways", nargs="*", choices=["rtsp", "webrtc"], default=["rtsp", "webrtc"])
+    parser.add_argument("ways", nargs="*", default=WAYS, metavar="WAY", help="rtsp or webrtc; both unless told")
     chosen = parser.parse_args()
+    ways = chosen.ways
+    if not set(ways) <= set(WAYS):
+        parser.error(f"a way is one of {', '.join(WAYS)}")
     told = (chosen.seconds, chosen.rounds, chosen.size)
-    webrtc = asyncio.run(webrtc_rows(*told)) if "webrtc" in chosen.ways else []
-    rtsp = rtsp_rows(*told) if "rtsp" in chosen.ways else []
+    webrtc = asyncio.run(webrtc_rows(*told)) if "webrtc" in ways else []
+    rtsp = rtsp_rows(*told) if "rtsp" in ways else []
     show(webrtc + rtsp, bare=(webrtc + rtsp)[0])
 
 
