@@ -11,7 +11,6 @@ from monitor.faces.crop import halved
 from monitor.media import Detection
 
 STRIDES = (8, 16, 32)
-OUTPUTS = tuple([f"{name}_{stride}" for stride in STRIDES] for name in ("cls", "obj", "bbox", "kps"))
 GRANULE_PX = 32  # the coarsest stride: sides of the network's input are multiples of it
 MAX_OVERLAP = 0.3  # two boxes with a larger intersection over union are one face
 VOTE_OVERLAP = 0.5  # boxes that overlap so much with a face's surest one vote on where it is
