@@ -1,15 +1,18 @@
 """What calibration rests on: fits that ignore what they should not see, and rehearsals whose truth is known."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from export.data.worn import draw_wear, worn_picture, worn_sound
 from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, helpful, log_loss, split_logits, visible
-from export.rehearsal import at_most, cast, correlation_of, delays_s, genuine_calls, incidents
+from export.rehearsal import CALL_S, at_most, cast, correlation_of, delays_s, genuine_calls, genuine_cuts, incidents
 from export.training import auc
-from monitor.alerts.policy import Policy
+from monitor.alerts.calibration import Logistic, ModalityCalibration
+from monitor.alerts.policy import Policy, default_policy
+from monitor.media import LipsAndVoice
 
 NAMES = [("voice",)]
 
@@ -80,6 +83,21 @@ def test_rehearsed_calls_keep_a_budget_at_a_high_threshold_and_break_it_at_a_low
     calls = genuine_calls(genuine, policy, hours=3.0)
     assert sum(call[-1].time_s for call in calls) == pytest.approx(3 * 3600)
     assert incidents(calls, policy, 0.5) > incidents(calls, policy, 0.9) >= incidents(calls, policy, 0.9999) == 0
+
+
+def test_calls_with_scene_cuts_are_quiet_where_lips_fit_and_loud_where_they_do_not() -> None:
+    rng, seen = np.random.default_rng(5), np.ones(60, np.bool_)
+    spoken = [np.cumsum(rng.standard_normal((63, 16)), 0)[3:].astype(np.float32) for _ in range(8)]
+    judged = ModalityCalibration(
+        fusions=(Logistic(weights={"fit": -3.5}, bias=5.5), Logistic(weights={"agreement": -3.0}, bias=4.0)), threshold=0.8, suspicious=0.5
+    )
+    policy = default_policy("sync", judged)
+    fitting = [[LipsAndVoice(voice, voice, seen, seen)] for voice in spoken]
+    foreign = [[LipsAndVoice(lips, voice, seen, seen)] for lips, voice in pairwise(spoken)]
+    quiet, loud = (genuine_cuts(some, policy, judged, hours=0.17) for some in (fitting, foreign))
+    assert [round(call[-1].time_s / CALL_S, 2) for call in quiet] == [1.0]
+    assert incidents(quiet, policy, 0.5) == 0
+    assert incidents(loud, policy, 0.5) > 0
 
 
 def test_a_clear_forgery_is_noticed_soon_and_a_faint_one_late_or_never() -> None:
