@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(slots=True, eq=False)
 class Lips:
-    """Those seen between two cuts. `lag`: where they and the voice met when last they did, counted from 0; before that, of those before."""
+    """Those seen between two cuts. `lag`: where they and the voice met when last they did, counted from 0; before that, of those before.
+    `odds`: once they are seen no more, log-odds that they and the voice have not belonged together since each of their curves.
+    """
 
     lag: int | None = None
+    odds: Sequence[float] = ()
 
 
 class Bonds:
@@ -43,6 +47,9 @@ class Bonds:
 
     def cut(self) -> None:
         """What is added from now on shows other lips."""
+        mine = [(curve, seen_s) for curve, seen_s, lips in self._curves if lips is self.lips]
+        if mine:
+            self.lips.odds = [self._log_odds(*since) for since in _since(mine)]
         self.lips = Lips(self.lips.lag)
 
     def add(self, curve: Curve, seen_s: float) -> float:
@@ -60,17 +67,19 @@ class Bonds:
         """
         since_s = np.cumsum([seen_s for _, seen_s, _ in reversed(self._curves)])[::-1]
         likeliest, lately = int(shares.argmax()), max(int((since_s >= LATELY_S).sum()) - 1, 0)
-        wanted = [int(index) for index in np.flatnonzero((shares >= SLIGHT) | (np.arange(len(shares)) == lately))]
-        odds, after = np.zeros(len(since_s)), 0.0
-        for bonds, (first, means, seen_s) in enumerate(self._latest_first()):
-            if not bonds:
-                self._find_lag(means[max(index - first, 0)] for index in (lately, likeliest))
-            for index in (each for each in wanted if first <= each < first + len(means)):
-                log_odds = after + self._log_odds(means[index - first], seen_s[index - first])
-                odds[index] = log_odds / (1 + bonds)
-            if wanted[0] >= first:
+        wanted = {int(index) for index in np.flatnonzero(shares >= SLIGHT)} | {lately}
+        odds, after, stop = np.zeros(len(since_s)), 0.0, len(since_s)
+        for bonds, run in enumerate(self._latest_first()):
+            first, lips = stop - len(run), run[0][2]
+            means = [] if lips.odds else _since([(curve, seen_s) for curve, seen_s, _ in run])
+            if means:
+                self._find_lag(means[max(index - first, 0)][0] for index in (lately, likeliest))
+            for index in wanted.intersection(range(first, stop)) | {first}:
+                alone = self._log_odds(*means[index - first]) if means else lips.odds[index - stop]
+                odds[index] = (after + alone) / (1 + bonds)
+            after, stop = odds[first] * (1 + bonds), first
+            if min(wanted) >= first:
                 break
-            after += self._log_odds(means[0], seen_s[0])
         odds[: lately + 1] = np.minimum(odds[: lately + 1], odds[lately])
         return odds
 
@@ -83,15 +92,10 @@ class Bonds:
     def _log_odds(self, mean: Curve, seen_s: float) -> float:
         return self._sync.logit(fitting(mean, seen_s)) or 0.0
 
-    def _latest_first(self) -> Iterator[tuple[int, Curve, Floats]]:
-        """Of each bond the number of its first curve, and the mean [n, lags] and the seconds from each of its curves to its end."""
-        lips, stop = [each for _, _, each in self._curves], len(self._curves)
-        while stop:
-            first = lips.index(lips[stop - 1])
-            mine = [self._curves[index] for index in range(first, stop)]
-            seen_s = np.array([each for _, each, _ in mine])
-            yield first, _means_since([curve for curve, _, _ in mine], seen_s), np.cumsum(seen_s[::-1])[::-1]
-            stop = first
+    def _latest_first(self) -> Iterator[list[tuple[Curve, float, Lips]]]:
+        """The curves between two cuts."""
+        runs = [list(run) for _, run in groupby(self._curves, lambda each: id(each[2]))]
+        return reversed(runs)
 
 
 def fitting(mean: Curve, compared_s: float) -> dict[str, float]:
@@ -106,11 +110,11 @@ def agreement_at(lag: int, curve: Curve) -> float:
     return 0.0 if math.isnan(value) else value / math.hypot(float(np.nanstd(curve)), FIT_FLOOR)
 
 
-def _means_since(curves: Sequence[Curve], seen_s: Floats) -> Curve:
-    """For each curve the mean of it and all later ones, weighted by their seconds: float32 [n, lags]; NaN where no curve has a value."""
-    stacked = np.stack(curves)
+def _since(curves: Sequence[tuple[Curve, float]]) -> list[tuple[Curve, float]]:
+    """For each curve the mean of it and all later ones, weighted by their seconds, NaN where no curve has a value; and these seconds."""
+    stacked, seen_s = np.stack([curve for curve, _ in curves]), np.array([each for _, each in curves])
     weights = seen_s[:, None] * ~np.isnan(stacked)
     total = np.cumsum((weights * np.nan_to_num(stacked))[::-1], axis=0)[::-1]
     weight = np.cumsum(weights[::-1], axis=0)[::-1]
     means: Curve = np.where(weight > 0, total / np.maximum(weight, 1e-9), np.nan).astype(np.float32)
-    return means
+    return list(zip(means, (float(each) for each in np.cumsum(seen_s[::-1])[::-1]), strict=True))
