@@ -198,7 +198,7 @@ OUTPUTS = [
 MADE_WITH = (
     "python -m export.train_voice; {:.0f} minutes on the pool's voices, then {:.0f} with copies (talk and the pool's own copies joined "
     "after 45 of these), then {:g} of the weights taken from before the copies; wall clock on one CPU thread of a machine that others "
-    "shared, seed 1. The encoder's layers: python -m export.voice_ear, 12 minutes (5 to 6 of each ear that a family was kept from), then "
+    "shared, seed 1. The encoder's layers: python -m export.voice_ear, 12 minutes (4 to 6 of each ear that a family was kept from), then "
     "half of the way back; its direction is solved in closed form"
 )
 ABOUT: dict[str, Any] = {
