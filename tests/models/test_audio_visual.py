@@ -1,6 +1,5 @@
 """The shipped lip–voice net keeps its contract."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -100,14 +99,3 @@ def test_brightness_and_contrast_of_the_picture_do_not_decide(session: onnxrunti
     plain = clip(8)
     darker = plain | {"mouths": plain["mouths"] * 0.6 + 20}
     assert np.abs(run(session, plain)["logits"] - run(session, darker)["logits"]).max() < 1e-2
-
-
-def test_a_window_costs_little(session: onnxruntime.InferenceSession):
-    inputs = clip(9)
-    run(session, inputs)
-    took = []
-    for _ in range(10):
-        start = time.perf_counter()
-        run(session, inputs)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.05, "a window of 2.4 s must cost far less than its share of one core"
