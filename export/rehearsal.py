@@ -5,7 +5,7 @@ shape that they showed, at the variances of `alerts.stretches`), and go through 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -24,6 +24,8 @@ CALL_S = 600.0
 LIPS_S = 2.4  # between two similarity curves
 SMOOTHING = 0.3  # of a standard deviation, so that no rehearsed person is exactly one that was seen
 Floats = NDArray[np.float64]
+Heard = tuple[float, float, LipsAndVoice]
+"""Begin and end of a window in seconds, and what was seen and heard in it."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,7 @@ def genuine_lips(
     rng = np.random.default_rng(seed)
     calls = []
     for _ in range(round(hours * 3600 / CALL_S)):
-        mine = people[int(rng.integers(len(people)))]
-        first = int(rng.integers(len(mine)))
+        mine, first = _anywhere(people, rng)
         calls.append(told_of_lips(policy, sync, [mine[(first + step) % len(mine)] for step in range(round(CALL_S / LIPS_S))]))
     return calls
 
@@ -94,11 +95,16 @@ def genuine_cuts(
     for _ in range(round(hours * 3600 / CALL_S)):
         takes: list[Sequence[LipsAndVoice]] = []
         while sum(map(len, takes)) * LIPS_S < CALL_S:
-            mine = recordings[int(rng.integers(len(recordings)))]
-            first = int(rng.integers(len(mine)))
+            mine, first = _anywhere(recordings, rng)
             takes.append(mine[first : first + int(rng.integers(1, 4))])
         calls.append(told_of_takes(policy, sync, takes))
     return calls
+
+
+def _anywhere(recordings: Sequence[Sequence[LipsAndVoice]], rng: np.random.Generator) -> tuple[Sequence[LipsAndVoice], int]:
+    """One of them, and the place of one of its windows."""
+    mine = recordings[int(rng.integers(len(recordings)))]
+    return mine, int(rng.integers(len(mine)))
 
 
 def incidents(calls: Sequence[Sequence[Verdict]], policy: Policy, threshold: float) -> int:
@@ -150,27 +156,31 @@ def told(policy: Policy, logits: Iterable[float], spans_s: Iterable[float] = rep
 
 def told_of_lips(policy: Policy, sync: ModalityCalibration, heard: Iterable[LipsAndVoice]) -> list[Verdict]:
     """Of windows one after the other."""
-    return told_of_windows(policy, sync, ((LIPS_S * index, LIPS_S * (index + 1), each) for index, each in enumerate(heard)))
+    return told_of_windows(policy, sync, _in_a_row(heard))
 
 
 def told_of_takes(policy: Policy, sync: ModalityCalibration, takes: Iterable[Sequence[LipsAndVoice]]) -> list[Verdict]:
     """Of windows one after the other, with a scene cut between two takes."""
-    evidence, begin_s, verdicts = Evidence(policy, sync), 0.0, []
+    evidence, verdicts = Evidence(policy, sync), list[Verdict]()
     for take in takes:
-        strip = Strip()
-        for heard in take:
-            score = Score("sync", 0, begin_s, begin_s + LIPS_S, None, heard=heard)
-            verdicts.append(evidence.add(strip.of(score)))
-            begin_s += LIPS_S
+        verdicts += _told_of_take(evidence, _in_a_row(take, len(verdicts)))
         evidence.cut()
     return verdicts
 
 
-def told_of_windows(policy: Policy, sync: ModalityCalibration, windows: Iterable[tuple[float, float, LipsAndVoice]]) -> list[Verdict]:
-    """`windows`: begin and end in seconds, and what was seen and heard; they may overlap."""
-    evidence, strip = Evidence(policy, sync), Strip()
+def told_of_windows(policy: Policy, sync: ModalityCalibration, windows: Iterable[Heard]) -> list[Verdict]:
+    """`windows`: they may overlap."""
+    return _told_of_take(Evidence(policy, sync), windows)
+
+
+def _told_of_take(evidence: Evidence, windows: Iterable[Heard]) -> list[Verdict]:
+    strip = Strip()
     scores = (Score("sync", 0, start_s, end_s, None, heard=heard) for start_s, end_s, heard in windows)
     return [evidence.add(strip.of(score)) for score in scores]
+
+
+def _in_a_row(heard: Iterable[LipsAndVoice], after: int = 0) -> Iterator[Heard]:
+    return ((LIPS_S * place, LIPS_S * (place + 1), each) for place, each in enumerate(heard, after))
 
 
 def _standard(values: Floats) -> Floats:

@@ -122,7 +122,9 @@ def ear_for(material: Material, theirs: Path | None, without: str = "") -> Speec
     if path.is_file():
         return SpeechEncoder({name: torch.from_numpy(value) for name, value in np.load(path).items()})
     if without:
-        raise SystemExit(f"no ear was trained without that family; train one with python -m export.voice_ear --without '{without}'")
+        raise SystemExit(
+            f"no ear was trained without that family; train one with python -m export.voice_ear --encoder FILE --without '{without}'"
+        )
     return encoder_for(material, theirs)
 
 
