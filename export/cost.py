@@ -113,8 +113,8 @@ def main() -> None:
 async def spend(path: Path, models: dict[str, Model], engine: Engine, costs: Costs) -> float:
     """Take a file through all stages as it is decoded; returns its seconds."""
     run = {name: costs.model(name, model) for name, model in models.items()}
-    watcher = FaceWatcher(FaceDetector(lambda picture: run["face_detector"]({"input": picture})))
     cutter = Windows(speech_marks, FILE_PATIENCE_S)
+    watcher = FaceWatcher(FaceDetector(lambda picture: run["face_detector"]({"input": picture})), part_from=cutter.part_from)
     detectors = Detectors({name: _later(run[name]) for name in JUDGES}, engine.calibration)
     incidents = Incidents("call", Policies.from_calibration(engine.calibration))
     waiting: list[VideoFrame] = []

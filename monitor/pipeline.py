@@ -87,8 +87,8 @@ async def _read(source: Source, media: Channel[MediaItem]) -> SourceError | None
 
 async def _look(media: Channel[MediaItem], windows: Channel[Window], engine: Engine, measured: Measurements, looking: Looking) -> None:
     """Find and cut out faces, mark speech, cut windows."""
-    watcher = FaceWatcher(engine.detect, looking.detect_hz, looking.min_face_px)
     cutter = Windows(speech_marks, looking.patience_s)
+    watcher = FaceWatcher(engine.detect, looking.detect_hz, looking.min_face_px, part_from=cutter.part_from)
     waiting: list[VideoFrame] = []  # to go to the thread together: each way there and back costs as much as a mouth
 
     async def cut(item: MediaInfo | AudioChunk | FrameFaces) -> None:

@@ -1,5 +1,6 @@
 """Cuts unsteady sound and pictures into windows that hold the same seconds of both. Pure: time comes with the items."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -33,6 +34,7 @@ class Windows:
         self._video_until_s = -np.inf
         self._aligned_from_s = -np.inf
         self._origin_s: float | None = None
+        self._hops = 0  # from there to the end of the open window
         self._fresh_from_s = 0.0
         self._end_s = 0.0
 
@@ -65,10 +67,23 @@ class Windows:
             windows.extend(self._cut())
         return [*windows[:-1], *(replace(window, last=True) for window in windows[-1:])]
 
-    def _begin(self, time_s: float) -> None:
+    def part_from(self, time_s: float) -> float:
+        """When the `HOP_S` began that this time lies in: the fresh part of one window, half that of the first."""
         if self._origin_s is None:
+            return time_s
+        hops = math.floor((time_s - self._origin_s) / HOP_S)
+        edges_s = map(self._after, (hops - 1, hops, hops + 1))  # as rounded as the windows' ends
+        return max((edge_s for edge_s in edges_s if edge_s <= time_s), default=time_s)
+
+    def _begin(self, time_s: float, *, anew: bool = False) -> None:
+        if self._origin_s is None or anew:
             self._origin_s = self._fresh_from_s = time_s
-            self._end_s = time_s + WINDOW_S
+            self._hops = round(WINDOW_S / HOP_S)
+            self._end_s = self._after(self._hops)
+
+    def _after(self, hops: int) -> float:
+        assert self._origin_s is not None
+        return self._origin_s + hops * HOP_S
 
     def _complete(self) -> Iterable[Window]:
         while self._origin_s is not None and max(self._audio_until_s, self._video_until_s) >= self._end_s:
@@ -88,7 +103,8 @@ class Windows:
             info = self._info if start_s >= self._aligned_from_s else replace(self._info, sync_source="arrival")
             yield Window(start_s, end_s, self._fresh_from_s, info, samples, speech, frames)
         self._fresh_from_s = end_s
-        self._end_s = end_s + HOP_S
+        self._hops += 1
+        self._end_s = self._after(self._hops)
         self._forget(self._end_s - WINDOW_S)
         self._skip_gap()
 
@@ -112,5 +128,4 @@ class Windows:
         """After a long gap, go on at the next media instead of cutting empty windows through it."""
         held = [chunk.time_s for chunk in self._chunks[:1]] + [frame.time_s for frame in self._frames[:1]]
         if held and min(held) >= self._end_s:
-            self._origin_s = self._fresh_from_s = min(held)
-            self._end_s = min(held) + WINDOW_S
+            self._begin(min(held), anew=True)

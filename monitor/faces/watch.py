@@ -1,7 +1,7 @@
 """From the frames of one stream to its tracked faces: detects a few times a second, fills in the frames between, cuts out the crops."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -17,7 +17,6 @@ from monitor.media import Detection, FaceView, FrameFaces, Luma, Reason, VideoFr
 MAX_FACES = 6  # per frame, the largest; more cannot be judged in time
 MAX_RATE_HZ = 31.0  # lips need no more than 25 pictures a second
 SEARCH_EVERY_S = 2.4  # for faces that were not there before; between, looks are at the known ones
-CROP_EVERY_S = 0.8  # a face is cut out for judging; the next looked-at frame is taken
 STILL_SHARE = 0.05  # of its width: where no face's points moved more from look to look, the next look may be twice as late,
 STILL_CHANGE = 8.0  # of 255: unless the picture changed more since (together they save a fifth of the looks, and hardly a pixel is lost)
 MAX_EARLIER_S = 0.1  # between a looked-at frame and the one before, for what moves and flickers
@@ -52,7 +51,8 @@ class FaceWatcher:
     """Feed it every frame of one stream in time order; it returns finished frames in order, at most one detection interval late.
 
     `detect` runs on about `detect_hz` frames a second of media time, half as many while nothing moves, at scene cuts and at changes of
-    resolution. Every `CROP_EVERY_S` a face comes with its crop. Frames between two detections get boxes and landmarks that move in a
+    resolution. `part_from` says when the part of the stream began that a time belongs to: in each part a face is cut out once, for judging,
+    on the first detected frame that can be; by default on all of them. Frames between two detections get boxes and landmarks that move in a
     straight line between them: a new face is reported from its first detection on, one that vanishes up to its last. A face refused by
     the quality gate at one end of such an interval is refused inside it too. Of a stream faster than 31 frames a second only every second,
     third, … frame is looked at and reported. On a `concealed` frame nothing is detected and nothing cut out; those that no detection
@@ -66,6 +66,7 @@ class FaceWatcher:
         min_face_px: float = MIN_FACE_PX,
         min_sharpness: float = MIN_SHARPNESS,
         tracker: Tracker | None = None,
+        part_from: Callable[[float], float] = lambda time_s: time_s,
     ) -> None:
         self._detect = detect
         self._interval_s = 1.0 / detect_hz
@@ -76,7 +77,9 @@ class FaceWatcher:
         self._last = _Look(-np.inf)
         self._searched_s = -np.inf
         self._still = False
-        self._cropped_s: dict[int, float] = {}  # when each track was last cut out
+        self._part_from = part_from
+        self._part_s = -np.inf
+        self._cut_out: set[int] = set()  # tracks, in the part that began at `_part_s`
         self._newest_s = -np.inf
         self._usual_gap_s = 1 / 30  # running mean of the time between frames
         self._skipped = 0
@@ -149,19 +152,22 @@ class FaceWatcher:
             look.faces[track_id] = _Seen(detection, refusal(frame.picture.luma, detection, self._min_face_px, self._min_sharpness))
         earlier = before[-1] if before and frame.time_s - before[-1].time_s <= MAX_EARLIER_S and not before[-1].concealed else None
         done = [self._between(waited, look) for waited in before]
-        due = {i for i, seen in look.faces.items() if seen.reason is None and (last or self._crop_is_due(frame.time_s, i, earlier))}
-        self._cropped_s |= dict.fromkeys(due, frame.time_s)
+        due = self._due(look, known_only=earlier is None and not last)
         done.append(FrameFaces(frame.time_s, tuple(_whole_view(frame, earlier, i, seen, i in due) for i, seen in look.faces.items())))
         self._still = _is_still(self._last, look)
         self._last, self._looked_thumbnail = look, self._last_thumbnail
-        self._cropped_s = {i: time_s for i, time_s in self._cropped_s.items() if frame.time_s - time_s <= 2 * CROP_EVERY_S}
         return done
 
-    def _crop_is_due(self, time_s: float, track_id: int, earlier: VideoFrame | None) -> bool:
-        """Somebody new, without a frame before, waits for the second look."""
-        if earlier is None and track_id not in self._last.faces:
-            return False
-        return time_s - self._cropped_s.get(track_id, -np.inf) >= 0.9 * CROP_EVERY_S
+    def _due(self, look: _Look, *, known_only: bool) -> set[int]:
+        """Tracks that are to be cut out now. `known_only`: somebody new, of whom there is no frame before, waits for the second look."""
+        part_s = self._part_from(look.time_s)
+        if part_s != self._part_s:
+            self._part_s = part_s
+            self._cut_out.clear()
+        wait = look.faces.keys() - self._last.faces.keys() if known_only else set()
+        due = {i for i, seen in look.faces.items() if seen.reason is None} - wait - self._cut_out
+        self._cut_out |= due
+        return due
 
     def _unchanged(self, concealed: VideoFrame) -> tuple[FaceView, ...]:
         return tuple(_view(concealed, i, seen.detection, seen.reason) for i, seen in self._last.faces.items())

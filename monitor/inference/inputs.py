@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from monitor.media import AUDIO_RATE_HZ, FaceView, Reason, Window
 from monitor.speech.features import fixed_rms, log_mel, log_spectrum, voice_samples
+from monitor.windows import HOP_S
 
 MOUTH_RATE_HZ = 25
 MIN_SPEECH_S = 0.6  # in the window, and a third of it in its fresh part
@@ -17,8 +18,6 @@ LIPS = (slice(26, 42), slice(18, 46))  # rows and columns of a mouth crop
 MIN_LIP_MOTION = 0.05  # of the crop's contrast, from picture to picture: 3 % of genuine clips have less, photographs and silent listeners
 LIPS_EVERY_S = 2.4
 VOICE_S = 2.4  # what voice_of gives
-HOP_S = 1.2  # between the ends of windows
-FACE_EVERY_S = 1.2  # the face net looks at each face so often: every .8 s, as they are cut out, ranks no better (held out .533, now .544)
 MIN_MISSED_S = 0.4  # a recording of 3 s has this much more to compare
 Floats = NDArray[np.float32]
 
@@ -120,15 +119,14 @@ def speaking_steps(window: Window, steps: int) -> NDArray[np.bool_]:
 
 
 def looked_at(window: Window, track_id: int) -> list[tuple[float, FaceView]]:
-    """The pictures of one face in the fresh part that it is judged by, FACE_EVERY_S apart: (time in s, view with a crop)."""
-    chosen: list[tuple[float, FaceView]] = []
-    for frame in window.frames:
-        if frame.time_s < window.fresh_from_s or (chosen and frame.time_s - chosen[-1][0] < 0.9 * FACE_EVERY_S):
-            continue
-        for face in frame.faces:
-            if face.track_id == track_id and face.face_rgb is not None and face.reason is None:
-                chosen.append((frame.time_s, face))
-    return chosen
+    """The pictures of one face in the fresh part that were cut out for judging: (time in s, view with a crop)."""
+    return [
+        (frame.time_s, face)
+        for frame in window.frames
+        if frame.time_s >= window.fresh_from_s
+        for face in frame.faces
+        if face.track_id == track_id and face.face_rgb is not None and face.reason is None
+    ]
 
 
 def lips_are_due(window: Window) -> bool:

@@ -69,7 +69,7 @@ def frames(track_id: int = 0, reason: Reason | None = None, moving: bool = True,
         view = FaceView(
             track_id,
             (0.2, 0.2, 0.6, 0.8),
-            np.zeros((128, 128, 3), np.uint8) if faces and step % 5 == 0 and reason is None else None,
+            np.zeros((128, 128, 3), np.uint8) if faces and step % 30 == 0 and reason is None else None,
             mouth if reason is None else None,
             reason,
         )
@@ -144,7 +144,7 @@ async def test_only_the_fresh_part_is_looked_at_again() -> None:
     late = Window(0.0, 2.4, 1.2, MediaInfo(True, True, "container"), None, np.zeros(0, np.bool_), tuple(frames()))
     await Detectors(models, CALIBRATION).judge(late)  # type: ignore[arg-type]
     (crops,) = [inputs["face"] for name, inputs in models.calls if name == "face_forgery"]
-    assert len(crops) == 1, "of six crops in its fresh half one is looked at"
+    assert len(crops) == 1, "of its two crops one lies in the fresh half"
 
 
 async def test_a_picture_that_is_shown_twice_is_no_moment_of_a_face() -> None:

@@ -44,6 +44,32 @@ def test_short_media_and_rests(length_s: float, expected: list) -> None:
     assert spans(cut(sound(0, length_s))) == expected
 
 
+@pytest.mark.parametrize("origin_s", [0.0, 0.013, 7.77, 1e5 / 3])
+def test_each_window_has_one_part_in_its_fresh_seconds_and_the_first_has_two(origin_s: float) -> None:
+    """So a face that is cut out once in a part is judged once for each window, wherever pictures lie beside the edges."""
+    windows = Windows(marks, 1.0)
+    assert windows.part_from(origin_s) == origin_s, "before anything came"
+    windows.add(MediaInfo(has_audio=False, has_video=True, sync_source="container"))
+    parts: dict[float, float] = {}
+    done: list[Window] = []
+    for frame in pictures(origin_s, origin_s + 60):
+        done += windows.add(frame)
+        parts[frame.time_s] = windows.part_from(frame.time_s)
+        assert 0 <= frame.time_s - parts[frame.time_s] < 1.2 + 1e-6
+    met = [{parts[frame.time_s] for frame in window.frames if frame.time_s >= window.fresh_from_s} for window in done]
+    assert [len(each) for each in met] == [2] + [1] * (len(done) - 1)
+    assert len(done) >= 48
+
+
+def test_parts_begin_anew_after_a_gap() -> None:
+    windows = Windows(marks, 1.0)
+    windows.add(MediaInfo(has_audio=False, has_video=True, sync_source="container"))
+    for frame in pictures(0, 5) + pictures(100, 103):
+        windows.add(frame)
+    assert windows.part_from(101.5) == pytest.approx(101.2)
+    assert windows.part_from(1e18) == 1e18, "nonsense is no part of anything"
+
+
 def test_a_modality_that_is_declared_but_silent_is_missing_after_patience() -> None:
     windows = cut(pictures(0, 8), patience_s=1.0, flush=False)
     assert windows[0].samples is None

@@ -90,12 +90,19 @@ def test_a_face_cut_out_comes_with_the_same_place_of_the_frame_before(rate_hz: f
 def test_what_a_second_of_a_call_costs(way_px: float, looks_hz: float, rate_hz: float) -> None:
     """Pictures searched and faces cut out are what costs: this many and no more, whatever the frame rate."""
     stage = Stage(lambda t: [face(100 + way_px * np.sin(3 * t), 80, 100), face(400, 80, 90)])
-    done = watch(FaceWatcher(stage.detect), [stage.frame(t) for t in times(rate_hz, 12)])
+    done = watch(FaceWatcher(stage.detect, part_from=lambda t: t // 1.5 * 1.5), [stage.frame(t) for t in times(rate_hz, 12)])
     assert len(stage.looked) / 12 <= looks_hz * 1.1 + 0.3
     for track_id in (0, 1):
         cut = [frame.time_s for frame in done for view in frame.faces if view.track_id == track_id and view.face_rgb is not None]
-        assert 1.0 <= len(cut) / 12 <= 1.55
-        assert max(np.diff(cut)) <= 1.0
+        assert [time_s // 1.5 for time_s in cut] == list(range(8)), "once in each part, none of them forgotten"
+        assert max(time_s % 1.5 for time_s in cut) <= 0.45, "at its first look, or the second where the first had no picture before it"
+
+
+def test_a_face_that_cannot_be_judged_at_first_is_cut_out_later_in_the_same_part() -> None:
+    stage = Stage(lambda t: [face(100, 80, 100 if t >= 0.7 else 40)])
+    done = watch(FaceWatcher(stage.detect, part_from=lambda t: 0.0), [stage.frame(t) for t in times(25, 2)])
+    (cut,) = [frame.time_s for frame in done for view in frame.faces if view.face_rgb is not None]
+    assert 0.7 <= cut <= 1.2
 
 
 def test_all_faces_are_searched_for_every_other_second_and_known_ones_looked_at_between() -> None:
