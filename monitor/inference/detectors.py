@@ -14,6 +14,8 @@ from monitor.inference.quality import face_quality, voice_quality
 from monitor.inference.session import Arrays
 from monitor.media import FaceView, Heatmap, LipsAndVoice, Moment, Reason, Score, Window
 
+LABELS = frozenset({"lips", "av_audio"})
+"""What the lip–voice net says of each modality by itself: dearer than the embeddings, so asked only where a calibration reads it."""
 RunModel = Callable[[Arrays], Awaitable[dict[str, NDArray[np.float32]]]]
 NO_FACE_REASONS: tuple[Reason, ...] = ("face_blurred", "face_too_small")
 TOO_POOR: dict[str, Reason] = {"face_px": "face_too_small", "face_sharpness": "face_blurred", "snr_db": "no_speech"}
@@ -50,6 +52,9 @@ class Detectors:
         self._mouth = models["mouth_texture"]
         self._audio_visual = models["audio_visual"]
         self._calibration = calibration
+        self._labels = calibration is None or any(
+            LABELS & fusion.weights.keys() for fusion in calibration.audio.fusions + calibration.video.fusions
+        )
 
     async def judge(self, window: Window) -> list[Score]:
         """A Score for audio, one per face for video, one for sync where lips are due; each judged or with the reason why not."""
@@ -72,7 +77,7 @@ class Detectors:
             heard_with = [face.features.pop("av_audio") for face in faces if "av_audio" in face.features]
             if heard_with:
                 voice["av_audio"] = float(np.mean(heard_with))
-            elif inputs.lips_are_due(window):
+            elif self._labels and inputs.lips_are_due(window):
                 voice["av_audio"] = await self._heard_alone(window)
         return WindowEvidence(voice, faces, moments)
 
@@ -83,17 +88,10 @@ class Detectors:
         mute: Reason | None = None
         mouths = inputs.mouths_of(window, track_id) if inputs.lips_are_due(window) else None
         if mouths is not None:
-            lips, known = mouths
-            outputs = await self._audio_visual(_both(window, lips, hears))
-            features["lips"] = float(outputs["logits"][0, 0])
-            if inputs.shows_texture(lips):
-                features["mouth"] = float((await self._mouth({"mouths": lips[None]}))["logit"][0])
-            if hears:
-                features["av_audio"] = float(outputs["logits"][0, 1])
-                spoken = inputs.speaking_steps(window, len(lips))
-                heard = LipsAndVoice(outputs["lip_embedding"][0], outputs["voice_embedding"][0], known, spoken)
-                mute = why_mute(lips, heard)
-        if not features:
+            of_lips, heard = await self._look_at_lips(window, *mouths, hears)
+            features |= of_lips
+            mute = None if heard is None else why_mute(mouths[0], heard)
+        if not features and heard is None:
             return None
         return FaceEvidence(track_id, _mean_box(window, track_id), features, moments, heatmap, heard, mute)
 
@@ -111,9 +109,28 @@ class Detectors:
         moments = tuple(Moment(time_s, float(logit)) for (time_s, _), logit, new in zip(views, outputs["logit"], moved, strict=True) if new)
         return {"face": float(outputs["logit"].mean()), **face_quality([view for _, view in views])}, moments, heatmap
 
+    async def _look_at_lips(
+        self, window: Window, lips: NDArray[np.float32], known: NDArray[np.bool_], hears: bool
+    ) -> tuple[dict[str, float], LipsAndVoice | None]:
+        """Logits by name, and what can be compared with a voice where there is one."""
+        features: dict[str, float] = {}
+        if inputs.shows_texture(lips):
+            features["mouth"] = float((await self._mouth({"mouths": lips[None]}))["logit"][0])
+        if not hears and not self._labels:
+            return features, None
+        outputs = await self._audio_visual(_both(window, lips, hears, labels=(self._labels, self._labels and hears)))
+        if self._labels:
+            features["lips"] = float(outputs["logits"][0, 0])
+        if not hears:
+            return features, None
+        if self._labels:
+            features["av_audio"] = float(outputs["logits"][0, 1])
+        spoken = inputs.speaking_steps(window, len(lips))
+        return features, LipsAndVoice(outputs["lip_embedding"][0], outputs["voice_embedding"][0], known, spoken)
+
     async def _heard_alone(self, window: Window) -> float:
         steps = int((window.end_s - window.start_s) * inputs.MOUTH_RATE_HZ + 1e-6)
-        outputs = await self._audio_visual(_both(window, np.zeros((steps, 64, 64), np.float32), True, sees=False))
+        outputs = await self._audio_visual(_both(window, np.zeros((steps, 64, 64), np.float32), True, labels=(False, True)))
         return float(outputs["logits"][0, 1])
 
     def _audio_score(self, window: Window, evidence: WindowEvidence) -> Score:
@@ -170,7 +187,7 @@ def _spoken_moments(window: Window, local_logits: NDArray[np.float32] | None) ->
     if local_logits is None:
         return ()
     steps = local_logits[0]
-    times_s = inputs.voice_times_s(window, len(steps), inputs.VOICE_S / len(steps))
+    times_s = inputs.voice_times_s(window, len(steps))
     return tuple(Moment(float(t), float(logit)) for t, logit in zip(times_s, steps, strict=True) if t >= window.fresh_from_s)
 
 
@@ -182,10 +199,11 @@ def _as_input(crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     return planes
 
 
-def _both(window: Window, lips: NDArray[np.float32], hears: bool, *, sees: bool = True) -> dict[str, NDArray[np.float32]]:
+def _both(window: Window, lips: NDArray[np.float32], hears: bool, labels: tuple[bool, bool]) -> dict[str, NDArray[np.float32]]:
+    """`labels`: whether the net shall judge on the lips and on the voice."""
     mel = inputs.mel_of(window, len(lips)) if hears else np.zeros((4 * len(lips), 64), np.float32)
-    flags = np.array([float(sees)], np.float32), np.array([float(hears)], np.float32)
-    return {"mouths": lips[None], "log_mel": mel[None], "has_video": flags[0], "has_audio": flags[1]}
+    has_video, has_audio = (np.array([each], np.float32) for each in labels)
+    return {"mouths": lips[None], "log_mel": mel[None], "has_video": has_video, "has_audio": has_audio}
 
 
 def speaker_of(faces: Sequence[FaceEvidence]) -> FaceEvidence | None:

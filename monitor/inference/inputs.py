@@ -17,7 +17,8 @@ MAX_REPEATED_SHARE = 0.12  # of mouths that equal the one before, above which th
 LIPS = (slice(26, 42), slice(18, 46))  # rows and columns of a mouth crop
 MIN_LIP_MOTION = 0.05  # of the crop's contrast, from picture to picture: 3 % of genuine clips have less, photographs and silent listeners
 LIPS_EVERY_S = 2.4
-VOICE_S = 2.4  # what voice_of gives
+VOICE_S = 2.4  # what the voice net is given of a window
+VOICE_STEP_S = 0.16  # of its local logits
 MIN_MISSED_S = 0.4  # a recording of 3 s has this much more to compare
 Floats = NDArray[np.float32]
 
@@ -37,18 +38,25 @@ def why_no_voice(window: Window) -> Reason | None:
 
 
 def voice_of(window: Window) -> dict[str, Floats]:
-    """Inputs of the voice net: `log_spectrum` float32 [1, 240, 256] and the `samples` [1, 38400] that it was made of."""
+    """Inputs of the voice net: `samples` float32 [1, 38400], and `log_spectrum` [1, frames, 256] of them in the first window (240 frames),
+    of their last half in later ones, which heard the first half before.
+    """
     assert window.samples is not None
     samples = voice_samples(window.samples, window.speech)
-    return {"log_spectrum": log_spectrum(samples)[None], "samples": samples[None]}
+    heard = samples if _is_first(window) else samples[len(samples) // 2 :]
+    return {"log_spectrum": log_spectrum(heard)[None], "samples": samples[None]}
 
 
-def voice_times_s(window: Window, count: int, every_s: float) -> NDArray[np.float64]:
-    """When each of `count` steps of `voice_of(window)`, `every_s` apart, was spoken; NaN for what repeats an earlier part."""
+def voice_times_s(window: Window, count: int) -> NDArray[np.float64]:
+    """When each of the `count` steps of `voice_of(window)` was spoken, `VOICE_STEP_S` apart; NaN for what repeats an earlier part."""
     marked = np.flatnonzero(window.speech)
     first, stop = (int(marked[0]), int(marked[-1]) + 1) if len(marked) else (0, len(window.speech))
-    into_s = (np.arange(count) + 0.5) * every_s
+    into_s = (0.0 if _is_first(window) else VOICE_S / 2) + (np.arange(count) + 0.5) * VOICE_STEP_S
     return np.where(into_s < (stop - first) * 0.02, window.start_s + first * 0.02 + into_s, np.nan)
+
+
+def _is_first(window: Window) -> bool:
+    return window.fresh_from_s <= window.start_s + 1e-6
 
 
 def mouths_of(window: Window, track_id: int) -> tuple[Floats, NDArray[np.bool_]] | None:
@@ -134,7 +142,7 @@ def lips_are_due(window: Window) -> bool:
     lip–voice net the same lips twice. Of windows that end 1.2 s apart exactly one in two holds a multiple of 2.4 s in its fresh part.
     The first window and, where enough lips were left out, the last one are due too.
     """
-    if window.fresh_from_s <= window.start_s + 1e-6 or _holds_multiple(window.fresh_from_s, window.end_s):
+    if _is_first(window) or _holds_multiple(window.fresh_from_s, window.end_s):
         return True
     missed_s = 0.0 if _holds_multiple(window.fresh_from_s - HOP_S, window.fresh_from_s) else HOP_S
     return window.last and window.end_s - window.fresh_from_s + missed_s >= MIN_MISSED_S

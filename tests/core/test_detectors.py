@@ -9,7 +9,7 @@ import pytest
 from monitor.alerts.calibration import Calibration, Logistic, ModalityCalibration
 from monitor.alerts.sync import compared
 from monitor.inference.detectors import Detectors
-from monitor.media import FaceView, FrameFaces, MediaInfo, Reason, Score, SyncSource, Window
+from monitor.media import FaceView, FrameFaces, LipsAndVoice, MediaInfo, Reason, Score, SyncSource, Window
 
 RNG = np.random.default_rng(4)
 VOICE = RNG.normal(size=(60, 8)).astype(np.float32)
@@ -131,6 +131,29 @@ async def test_what_cannot_be_judged_has_its_reason(each: Window, modality: str,
     scores = await judged(each)
     (score,) = [score for (kind, _), score in scores.items() if kind == modality]
     assert (score.logit, score.heard, score.reason) == (None, None, reason)
+
+
+async def test_labels_of_lips_and_voice_are_asked_only_where_the_calibration_reads_them() -> None:
+    def reading(*names: str) -> Calibration:
+        fusions = {"audio": ("voice", *names), "video": ("face",)}
+        known = {name: Logistic(weights=dict.fromkeys(weights, 1.0), bias=0.0) for name, weights in fusions.items()}
+        return CALIBRATION.model_copy(
+            update={name: getattr(CALIBRATION, name).model_copy(update={"fusions": (each,)}) for name, each in known.items()}
+        )
+
+    async def asked(calibration: Calibration, each: Window) -> tuple[list[tuple[float, float]], LipsAndVoice | None]:
+        models = KnownModels()
+        scores = await Detectors(models, calibration).judge(each)  # type: ignore[arg-type]
+        heard = next((score.heard for score in scores if score.modality == "sync"), None)
+        return [(float(i["has_video"][0]), float(i["has_audio"][0])) for name, i in models.calls if name == "audio_visual"], heard
+
+    flags, heard = await asked(reading("av_audio"), window(frames()))
+    assert (flags, heard is not None) == ([(1.0, 1.0)], True)
+    flags, heard = await asked(reading(), window(frames()))
+    assert (flags, heard is not None) == ([(0.0, 0.0)], True), "the embeddings are there all the same"
+    assert await asked(reading(), window(frames(), samples=False)) == ([], None), "lips without a voice have nothing to be compared with"
+    assert await asked(reading(), window(has_video=False)) == ([], None)
+    assert await asked(reading("av_audio"), window(has_video=False)) == ([(0.0, 1.0)], None)
 
 
 async def test_two_faces_are_judged_apart() -> None:

@@ -88,3 +88,20 @@ def test_mel_and_speech_steps_cover_the_mouths_seconds() -> None:
     assert inputs.mel_of(marked, 60).shape == (240, 64)
     assert inputs.speaking_steps(marked, 60).sum() == 20
     assert {name: array.shape for name, array in inputs.voice_of(marked).items()} == {"log_spectrum": (1, 240, 256), "samples": (1, 38_400)}
+
+
+def test_the_voice_net_hears_each_second_once() -> None:
+    """All of the first window, the last half of each later one; local logits stand at the times that they are about."""
+    sound = np.random.default_rng(0).normal(0, 0.1, 38400).astype(np.float32)
+    first = window(samples=sound, speech=np.ones(120, np.bool_))
+    later = replace(first, fresh_from_s=1.2)
+    whole, half = (inputs.voice_of(each) for each in (first, later))
+    assert np.array_equal(whole["samples"], half["samples"])
+    assert half["log_spectrum"].shape == (1, 120, 256)
+    assert np.allclose(half["log_spectrum"][0, 2:], whole["log_spectrum"][0, 122:], atol=1e-5)
+    assert inputs.voice_times_s(first, 15) == pytest.approx(0.08 + 0.16 * np.arange(15))
+    assert inputs.voice_times_s(later, 7) == pytest.approx(1.28 + 0.16 * np.arange(7))
+    paused = replace(later, speech=np.arange(120) < 100)
+    assert np.isnan(inputs.voice_times_s(paused, 8)).tolist() == [False] * 5 + [True] * 3, (
+        "speech ended at 2.0 s, the rest repeats its beginning"
+    )
