@@ -182,8 +182,8 @@ INPUTS = [
         ("batch", "frames", 64),
         "speech.features.log_mel(fixed_rms(samples)) of the same seconds, four frames a step; zeros when there is no sound",
     ),
-    Port("has_video", ("batch",), "1 or 0"),
-    Port("has_audio", ("batch",), "1 or 0"),
+    Port("has_video", ("batch",), "1 or 0: whether labels are judged on the mouths; embeddings are there all the same"),
+    Port("has_audio", ("batch",), "the same of the sound; in 8 bits labels cost nothing, and are zeros, where no row has either flag"),
 ]
 OUTPUTS = [
     Port(

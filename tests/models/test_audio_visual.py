@@ -77,6 +77,19 @@ def test_a_missing_modality_is_not_looked_at(session: onnxruntime.InferenceSessi
     assert np.abs(run(session, seen)["logits"] - run(session, seen | {"has_audio": np.ones(1, np.float32)})["logits"]).max() > 1e-4
 
 
+def test_labels_are_left_out_where_nobody_asks_for_them(session: onnxruntime.InferenceSession):
+    asked, unasked = run(session, clip(9, 2)), run(session, clip(9, 2, video=0.0, audio=0.0))
+    for name in ("lip_embedding", "voice_embedding"):
+        assert np.array_equal(asked[name], unasked[name])
+    for name in ("logits", "count_logits", "frame_logits"):
+        assert asked[name].any()
+        assert unasked[name].shape == asked[name].shape
+        assert not unasked[name].any()
+    one = clip(9, 2, video=0.0, audio=0.0)
+    one["has_audio"][1] = 1.0
+    assert np.abs(run(session, one)["logits"][1] - run(session, clip(9, 2, video=0.0))["logits"][1]).max() < 1e-5
+
+
 def test_embeddings_are_local(session: onnxruntime.InferenceSession):
     """What happens a second later must not change them, or sliding one over the other would mean nothing."""
     early, later = clip(6), clip(6)
