@@ -25,9 +25,11 @@ LOOKS = ("n_level_db", "n_rolloff_hz", "n_noise_db")
 def clip_logit(net: torch.nn.Module, samples: Floats) -> float:
     """Mean logit over windows of 2.4 s every 1.2 s with at least 0.6 s of speech, prepared as in a call; NaN when there is none."""
     starts = range(0, max(len(samples) - HOP, 1), HOP)
-    windows = [samples[start : start + WINDOW] for start in starts]
-    heard = [voice_samples(window, marks) for window in windows if (marks := speech_marks(window)).sum() >= MIN_SPEECH_MARKS]
-    return float(_judged(net, heard)[0].mean()) if heard else float("nan")
+    cuts = ((start, samples[start : start + WINDOW]) for start in starts)
+    heard = [(start, voice_samples(cut, marks)) for start, cut in cuts if (marks := speech_marks(cut)).sum() >= MIN_SPEECH_MARKS]
+    first, later = ([sound for start, sound in heard if (start > 0) == after] for after in (False, True))
+    logits = [logit for sounds, before in ((first, 0), (later, HOP)) if sounds for logit in _judged(net, sounds, before)[0]]
+    return float(np.mean(logits)) if logits else float("nan")
 
 
 def scores(net: torch.nn.Module, clips: list[Floats]) -> Floats:
@@ -41,13 +43,13 @@ def local_scores(net: torch.nn.Module, samples: Floats) -> Floats:
 
 
 @torch.no_grad()
-def _judged(net: torch.nn.Module, clips: list[Floats]) -> tuple[Floats, Floats]:
-    """(logits, local logits) of clips of equal length at fixed RMS."""
+def _judged(net: torch.nn.Module, clips: list[Floats], heard_before: int = 0) -> tuple[Floats, Floats]:
+    """(logits, local logits) of clips of equal length at fixed RMS, of whose spectra `heard_before` samples are left out."""
     net.eval()
     found = []
     for start in range(0, len(clips), AT_ONCE):
         some = clips[start : start + AT_ONCE]
-        spectra = torch.from_numpy(np.stack([log_spectrum(clip) for clip in some]))
+        spectra = torch.from_numpy(np.stack([log_spectrum(clip[heard_before:]) for clip in some]))
         found.append(net(spectra, torch.from_numpy(np.stack(some))))
     logits, local = (torch.cat(part).numpy() for part in zip(*found, strict=True))
     return logits, local
