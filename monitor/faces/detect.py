@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -127,22 +128,28 @@ def boxed(rgb: NDArray[np.uint8], scale: float) -> Floats:
 
 def decode(outputs: Mapping[str, Floats], size_hw: tuple[int, int], min_confidence: float) -> tuple[Floats, Floats, Floats]:
     """Confidence [n], boxes x0 y0 x1 y1 [n, 4] and landmarks [n, 5, 2] in pixels of the network's input, for cells that are sure enough."""
-    sure = []  # confidence, box, landmarks, cell and stride of those cells; nearly all are empty, so these few are picked out first
-    for stride in STRIDES:
-        chance = outputs[f"cls_{stride}"].ravel() * np.minimum(outputs[f"obj_{stride}"].ravel(), 1.0)
-        (at,) = (chance >= min_confidence**2).nonzero()
-        if len(at):
-            row, column = np.divmod(at, size_hw[1] // stride)
-            place = np.array([column, row, np.full_like(at, stride)], np.float32)
-            sure.append((chance[at], outputs[f"bbox_{stride}"][0][at], outputs[f"kps_{stride}"][0][at], place.T))
-    if not sure:
-        return np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32)
-    chance, box, points, place = (np.concatenate(parts) for parts in zip(*sure, strict=True))
+    chance = (_of_all_cells(outputs, "cls") * np.minimum(_of_all_cells(outputs, "obj"), 1.0)).ravel()
+    (sure,) = (chance >= min_confidence**2).nonzero()
+    place = _cells(*size_hw)[sure]
     cell_xy, stride_px = place[:, :2], place[:, 2:]
+    box, points = (_of_all_cells(outputs, name)[sure] for name in ("bbox", "kps"))
     centre_xy = (cell_xy + box[:, :2]) * stride_px
     half_wh = np.exp(np.minimum(box[:, 2:], 6.0)) * (stride_px / 2)
     landmarks = (points.reshape(-1, 5, 2) + cell_xy[:, None]) * stride_px[:, None]
-    return np.sqrt(chance), np.concatenate([centre_xy - half_wh, centre_xy + half_wh], axis=1), landmarks
+    return np.sqrt(chance[sure]), np.concatenate([centre_xy - half_wh, centre_xy + half_wh], axis=1), landmarks
+
+
+def _of_all_cells(outputs: Mapping[str, Floats], name: str) -> Floats:
+    """[cells, numbers], stride by stride."""
+    return np.concatenate([outputs[f"{name}_{stride}"][0] for stride in STRIDES])
+
+
+@lru_cache(maxsize=64)
+def _cells(height: int, width: int) -> Floats:
+    """Column, row and stride of every cell: [cells, 3]."""
+    grids = [np.mgrid[: height // stride, : width // stride].reshape(2, -1)[::-1] for stride in STRIDES]
+    strides = [np.full((1, grid.shape[1]), stride) for grid, stride in zip(grids, STRIDES, strict=True)]
+    return np.concatenate([np.concatenate(pair) for pair in zip(grids, strides, strict=True)], axis=1).T.astype(np.float32)
 
 
 def _told_apart(confidence: Floats, boxes: Floats, landmarks: Floats, min_confidence: float, scale: float) -> Iterator[Detection]:
@@ -152,17 +159,19 @@ def _told_apart(confidence: Floats, boxes: Floats, landmarks: Floats, min_confid
     distance between the eyes.
     """
     places = np.concatenate([boxes, landmarks.reshape(-1, 10)], axis=1) / scale
-    low, high = boxes[:, :2], boxes[:, 2:]
-    area = (high - low).prod(axis=1)
+    x0, y0, x1, y1 = boxes.T
+    area = (x1 - x0) * (y1 - y0)
     left = np.argsort(-confidence, kind="stable")
     while len(left) and confidence[left[0]] >= min_confidence:
         best = left[0]
-        shared = np.maximum(np.minimum(high[best], high) - np.maximum(low[best], low), 0.0).prod(axis=1)
+        width = np.minimum(x1[best], x1) - np.maximum(x0[best], x0)
+        height = np.minimum(y1[best], y1) - np.maximum(y0[best], y0)
+        shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
         same = shared / (area[best] + area - shared)
         weight = np.where(same > VOTE_OVERLAP, confidence**2, 0.0)
         place = weight @ places / weight.sum()
-        x0, y0, x1, y1 = place[:4].tolist()
-        yield Detection((x0, y0, x1, y1), place[4:].reshape(5, 2).astype(np.float32), float(confidence[best]))
+        left_px, top_px, right_px, bottom_px = place[:4].tolist()
+        yield Detection((left_px, top_px, right_px, bottom_px), place[4:].reshape(5, 2).astype(np.float32), float(confidence[best]))
         left = left[same[left] <= MAX_OVERLAP]
 
 
