@@ -89,13 +89,16 @@ def genuine_lips(
 def genuine_cuts(
     recordings: Sequence[Sequence[LipsAndVoice]], policy: Policy, sync: ModalityCalibration, hours: float, seed: int = 3
 ) -> list[list[Verdict]]:
-    """The same with a scene cut to another recording, of whomever, after one to three windows."""
+    """The same with a scene cut to another recording, of whomever, after one to three windows, where it has so many. Never to the same one:
+    a look that is shown twice would count as two.
+    """
     rng = np.random.default_rng(seed)
     calls = []
     for _ in range(round(hours * 3600 / CALL_S)):
         takes: list[Sequence[LipsAndVoice]] = []
+        mine: Sequence[LipsAndVoice] = ()
         while sum(map(len, takes)) * LIPS_S < CALL_S:
-            mine, first = _anywhere(recordings, rng)
+            mine, first = _anywhere([each for each in recordings if each is not mine], rng)
             takes.append(mine[first : first + int(rng.integers(1, 4))])
         calls.append(told_of_takes(policy, sync, takes))
     return calls

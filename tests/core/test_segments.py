@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from monitor.alerts.incidents import Incidents
-from monitor.alerts.segments import edge, least_fitting, trimmed
+from monitor.alerts.segments import REACH_S, edge, least_fitting, trimmed
 from monitor.media import Alert, Moment, Score
 from tests.fakes import POLICIES
 
@@ -64,6 +64,14 @@ def lips_at(level: float, dubbed: tuple[float, float], until_s: float = 14.4) ->
 @pytest.mark.parametrize("coarse", [(4.0, 14.4), (7.2, 9.6), (10.5, 14.4)])
 def test_both_edges_of_a_dub_are_found_from_a_rough_idea_of_it(coarse: tuple[float, float]) -> None:
     assert least_fitting(lips_at(0.3, (4.0, 8.8)), *coarse) == (pytest.approx(4.0, abs=0.01), pytest.approx(8.8, abs=0.01))
+
+
+def test_an_edge_lies_midway_into_seconds_that_nobody_could_compare_and_never_far_into_them() -> None:
+    whole = lips_at(0.3, (4.0, 8.8))
+    short_gap = [moment for moment in whole if not 7.2 < moment.time_s < 8.8]
+    assert least_fitting(short_gap, 4.0, 9.6) == (pytest.approx(4.0, abs=0.01), pytest.approx(8.0, abs=0.01))
+    long_gap = [moment for moment in whole if not 7.2 < moment.time_s < 13.0]
+    assert least_fitting(long_gap, 4.0, 9.6) == (pytest.approx(4.0, abs=0.01), pytest.approx(7.0 + REACH_S, abs=0.01))
 
 
 def test_a_dub_elsewhere_in_the_call_is_another_one() -> None:

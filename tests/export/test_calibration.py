@@ -94,10 +94,12 @@ def test_calls_with_scene_cuts_are_quiet_where_lips_fit_and_loud_where_they_do_n
     policy = default_policy("sync", judged)
     fitting = [[LipsAndVoice(voice, voice, seen, seen)] for voice in spoken]
     foreign = [[LipsAndVoice(lips, voice, seen, seen)] for lips, voice in pairwise(spoken)]
-    quiet, loud = (genuine_cuts(some, policy, judged, hours=0.17) for some in (fitting, foreign))
+    one_odd = [*fitting, foreign[0]]  # which would be two odd looks in a row, did it ever follow itself
+    quiet, loud, alone = (genuine_cuts(some, policy, judged, hours=0.17) for some in (one_odd, foreign, [foreign[0], foreign[0][:]]))
     assert [round(call[-1].time_s / CALL_S, 2) for call in quiet] == [1.0]
     assert incidents(quiet, policy, 0.5) == 0
     assert incidents(loud, policy, 0.5) > 0
+    assert incidents(alone, policy, 0.5) > 0
 
 
 def test_a_clear_forgery_is_noticed_soon_and_a_faint_one_late_or_never() -> None:
