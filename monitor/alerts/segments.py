@@ -46,8 +46,8 @@ def least_fitting(moments: Iterable[Moment], start_s: float, end_s: float) -> tu
 
     `moments`: correlations of lips and voice, negated, at the lag at which they meet in this call. What lies below half of the level of
     genuine talk speaks for a forgery and the rest against it; the stretch with the largest sum is taken (Kadane's), which settles both
-    edges at once. They lie midway to the moment outside, at most `REACH_S` into seconds in which nothing could be compared. (start_s, end_s)
-    where nothing in this call fits: then there is no level to compare with.
+    edges at once. They lie midway to the moment outside, at most `REACH_S` into seconds in which nothing could be compared.
+    (start_s, end_s) where nothing in this call fits: then there is no level to compare with.
     """
     near = sorted(moments, key=lambda moment: moment.time_s)
     times, fits = np.array([moment.time_s for moment in near]), np.array([-moment.logit for moment in near])
