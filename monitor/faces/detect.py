@@ -121,8 +121,10 @@ def boxed(rgb: NDArray[np.uint8], scale: float) -> Floats:
     if size != (rgb.shape[1], rgb.shape[0]):
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     height, width = rgb.shape[:2]
-    canvas = np.zeros((1, 3, -(-height // GRANULE_PX) * GRANULE_PX, -(-width // GRANULE_PX) * GRANULE_PX), np.float32)
-    canvas[0, ::-1, :height, :width] = cv2.split(rgb)  # half the time of numpy's transposing
+    canvas = np.empty((1, 3, -(-height // GRANULE_PX) * GRANULE_PX, -(-width // GRANULE_PX) * GRANULE_PX), np.float32)
+    canvas[:, :, height:], canvas[:, :, :, width:] = 0.0, 0.0
+    for plane, colour in zip(canvas[0, ::-1], cv2.split(rgb), strict=True):  # half the time of numpy's transposing
+        plane[:height, :width] = colour
     return canvas
 
 
@@ -159,20 +161,23 @@ def _told_apart(confidence: Floats, boxes: Floats, landmarks: Floats, min_confid
     distance between the eyes.
     """
     places = np.concatenate([boxes, landmarks.reshape(-1, 10)], axis=1) / scale
-    x0, y0, x1, y1 = boxes.T
-    area = (x1 - x0) * (y1 - y0)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    area = _product(high - low)
     left = np.argsort(-confidence, kind="stable")
     while len(left) and confidence[left[0]] >= min_confidence:
         best = left[0]
-        width = np.minimum(x1[best], x1) - np.maximum(x0[best], x0)
-        height = np.minimum(y1[best], y1) - np.maximum(y0[best], y0)
-        shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+        shared = _product(np.maximum(np.minimum(high[best], high) - np.maximum(low[best], low), 0.0))
         same = shared / (area[best] + area - shared)
         weight = np.where(same > VOTE_OVERLAP, confidence**2, 0.0)
         place = weight @ places / weight.sum()
-        left_px, top_px, right_px, bottom_px = place[:4].tolist()
-        yield Detection((left_px, top_px, right_px, bottom_px), place[4:].reshape(5, 2).astype(np.float32), float(confidence[best]))
+        x0, y0, x1, y1 = place[:4].tolist()
+        yield Detection((x0, y0, x1, y1), place[4:].reshape(5, 2).astype(np.float32), float(confidence[best]))
         left = left[same[left] <= MAX_OVERLAP]
+
+
+def _product(sides: Floats) -> Floats:
+    """Of width and height: [n, 2] → [n]. Less than half the time of `prod`."""
+    return sides[:, 0] * sides[:, 1]
 
 
 def overlap(a: Box, b: Box) -> float:

@@ -1,7 +1,7 @@
 """From the frames of one stream to its tracked faces: detects a few times a second, fills in the frames between, cuts out the crops."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -151,7 +151,7 @@ class FaceWatcher:
         for (track_id, _), detection in zip(self._tracker.update(frame.time_s, [_shrink(d, height) for d in found]), found, strict=True):
             look.faces[track_id] = _Seen(detection, refusal(frame.picture.luma, detection, self._min_face_px, self._min_sharpness))
         earlier = before[-1] if before and frame.time_s - before[-1].time_s <= MAX_EARLIER_S and not before[-1].concealed else None
-        done = [self._between(waited, look) for waited in before]
+        done = self._between(before, look)
         due = self._due(look, known_only=earlier is None and not last)
         done.append(FrameFaces(frame.time_s, tuple(_whole_view(frame, earlier, i, seen, i in due) for i, seen in look.faces.items())))
         self._still = _is_still(self._last, look)
@@ -172,17 +172,16 @@ class FaceWatcher:
     def _unchanged(self, concealed: VideoFrame) -> tuple[FaceView, ...]:
         return tuple(_view(concealed, i, seen.detection, seen.reason) for i, seen in self._last.faces.items())
 
-    def _between(self, frame: VideoFrame, after: _Look) -> FrameFaces:
+    def _between(self, frames: Sequence[VideoFrame], after: _Look) -> list[FrameFaces]:
+        """Frames since the last look, finished by this one."""
         before = self._last
-        share = (frame.time_s - before.time_s) / (after.time_s - before.time_s)
-        return FrameFaces(
-            frame.time_s,
-            tuple(
-                _view(frame, i, _mix(before.faces[i].detection, end.detection, share), before.faces[i].reason or end.reason)
-                for i, end in after.faces.items()
-                if i in before.faces
-            ),
-        )
+        shares = [(frame.time_s - before.time_s) / (after.time_s - before.time_s) for frame in frames]
+        views: list[list[FaceView]] = [[] for _ in frames]
+        for i, end in after.faces.items():
+            if (start := before.faces.get(i)) is not None:
+                for found, frame, face in zip(views, frames, _moving(start.detection, end.detection, shares), strict=True):
+                    found.append(_view(frame, i, face, start.reason or end.reason))
+        return [FrameFaces(frame.time_s, tuple(found)) for frame, found in zip(frames, views, strict=True)]
 
 
 def thumbnail(luma: Luma) -> NDArray[np.uint8]:
@@ -226,10 +225,13 @@ def _shrink(detection: Detection, height: int) -> Detection:
     return Detection(box, (detection.landmarks_xy / height).astype(np.float32), detection.confidence)
 
 
-def _mix(a: Detection, b: Detection, share: float) -> Detection:
-    x0, y0, x1, y1 = (p + share * (q - p) for p, q in zip(a.box_xyxy, b.box_xyxy, strict=True))
-    landmarks = a.landmarks_xy + np.float32(share) * (b.landmarks_xy - a.landmarks_xy)
-    return Detection((x0, y0, x1, y1), landmarks, min(a.confidence, b.confidence))
+def _moving(a: Detection, b: Detection, shares: Sequence[float]) -> Iterator[Detection]:
+    """The face at each of these shares of its straight way from `a` to `b`."""
+    way = np.array(shares, np.float32)[:, None, None] * (b.landmarks_xy - a.landmarks_xy)
+    confidence = min(a.confidence, b.confidence)
+    for share, landmarks_xy in zip(shares, a.landmarks_xy + way, strict=True):
+        x0, y0, x1, y1 = (p + share * (q - p) for p, q in zip(a.box_xyxy, b.box_xyxy, strict=True))
+        yield Detection((x0, y0, x1, y1), landmarks_xy, confidence)
 
 
 def _view(frame: VideoFrame, track_id: int, face: Detection, reason: Reason | None) -> FaceView:
