@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from monitor.alerts.calibration import Calibration, ModalityCalibration
 from monitor.inference import inputs
-from monitor.inference.lips import how_well, why_mute
+from monitor.inference.lips import comparable, how_well, why_mute
 from monitor.inference.quality import face_quality, voice_quality
 from monitor.inference.session import Arrays
 from monitor.media import FaceView, Heatmap, LipsAndVoice, Moment, Reason, Score, Window
@@ -208,8 +208,10 @@ def _both(window: Window, lips: NDArray[np.float32], hears: bool, labels: tuple[
 
 def speaker_of(faces: Sequence[FaceEvidence]) -> FaceEvidence | None:
     """Of the faces whose lips move, the one that the voice fits best; None when no lips can be compared."""
-    fits = [(how_well(face.heard), face) for face in faces if face.heard is not None and face.mute is None]
-    return max(((fit, face) for fit, face in fits if fit is not None), key=lambda pair: pair[0], default=(0.0, None))[1]
+    heard = [(face, face.heard) for face in faces if face.heard is not None and face.mute is None and comparable(face.heard)]
+    if len(heard) == 1:
+        return heard[0][0]  # most calls show one face: nothing is to be weighed
+    return max(heard, key=lambda pair: how_well(pair[1]), default=(None, None))[0]
 
 
 def _views(window: Window) -> list[FaceView]:
