@@ -188,7 +188,11 @@ def _below(samples: Floats, edge_hz: float) -> Floats:
 
 
 INPUTS = [
-    Port("log_spectrum", ("batch", "frames", 256), "speech.features.log_spectrum of `samples`, 10 ms; 240 frames nominal, at least 80"),
+    Port(
+        "log_spectrum",
+        ("batch", "frames", 256),
+        "speech.features.log_spectrum, 10 ms, at least 80 frames: of all `samples` (240), or of their last half where the first was heard before",
+    ),
     Port("samples", ("batch", "160*frames"), "speech.features.voice_samples: 16 kHz, fixed RMS; the last half is heard"),
 ]
 OUTPUTS = [
