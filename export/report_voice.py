@@ -191,7 +191,7 @@ INPUTS = [
     Port(
         "log_spectrum",
         ("batch", "frames", 256),
-        "speech.features.log_spectrum, 10 ms, at least 80 frames: of all `samples` (240), or of their last half where the first was heard before",
+        "speech.features.log_spectrum, 10 ms, at least 80 frames: of all `samples` (240) or, with the first half heard before, of the last",
     ),
     Port("samples", ("batch", "160*frames"), "speech.features.voice_samples: 16 kHz, fixed RMS; the last half is heard"),
 ]
