@@ -1,7 +1,8 @@
 """Calibrates sync: how surely a mean similarity curve of so many seconds tells a dub, and how well a window agrees with those before it.
 
 Genuine: held-out talk into phones, the clips of one person in a row, since each is too short to show what ten seconds give; and held-out
-genuine clips from the wild with their own sound, of many more people; each also with late and early sound, as a transport may deliver it.
+genuine clips from the wild, of many more people; each also with late and early sound, as a transport may deliver it. Whether the sound of
+those is their own is not known for most (`label_audio` is `unknown`); it is taken for theirs, which can only raise thresholds.
 Dubs: the same lips with other people's voices.
 """
 
