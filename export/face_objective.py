@@ -50,13 +50,13 @@ def loss_of(net: FaceNet, batch: Batch, erased: Erased | None) -> tuple[Tensor, 
             features = net.backbone(colour)
         logit, map_logits = net.learned(faces, earlier, colour, features)
     logit, map_logits = logit.float(), map_logits.float()
-    loss = label_loss(logit[:count], labels) + MAP_WEIGHT * map_loss(map_logits[:count], maps, known)
+    loss = _label_loss(logit[:count], labels) + MAP_WEIGHT * _map_loss(map_logits[:count], maps, known)
     upper_half = torch.topk(map_logits[:count].flatten(1), MAP_CELLS**2 // 2, dim=1).values.mean(1)
     loss = loss + UNKNOWN_MAP_WEIGHT * (F.softplus(-upper_half) * (1 - known)).mean()
     if erased is not None:
         again = (torch.arange(len(erased.cells), device=device) >= len(erased.cells) // 2).float()
         nothing = (F.softplus(map_logits[count:]) * erased.cells).sum() / erased.cells.sum()
-        loss = loss + ERASED_WEIGHT * (label_loss(logit[count:], again) + MAP_WEIGHT * nothing)
+        loss = loss + ERASED_WEIGHT * (_label_loss(logit[count:], again) + MAP_WEIGHT * nothing)
     return loss, map_logits[:count].detach()
 
 
@@ -64,14 +64,14 @@ def _pictures(coded: Image, device: torch.device) -> Tensor:
     return torch.from_numpy(coded).to(device).float().contiguous(memory_format=torch.channels_last)
 
 
-def label_loss(logit: Tensor, labels: Tensor) -> Tensor:
+def _label_loss(logit: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy, and the fakes (second half) above their counterparts (first half)."""
     genuine, forged = logit.chunk(2)
     crossed = F.binary_cross_entropy_with_logits(logit, labels * (1 - SMOOTHING) + SMOOTHING / 2)
     return crossed + RANK_WEIGHT * F.softplus(genuine - forged).mean()
 
 
-def map_loss(map_logits: Tensor, maps: Tensor, known: Tensor) -> Tensor:
+def _map_loss(map_logits: Tensor, maps: Tensor, known: Tensor) -> Tensor:
     cells = F.binary_cross_entropy_with_logits(map_logits, maps, reduction="none", pos_weight=maps.new_tensor(2.0)).mean((1, 2))
     return (cells * known).sum() / known.sum().clamp(min=1)
 

@@ -4,8 +4,8 @@ A shot is two pictures, uint8 [2, 160, 160, 3]: a crop and the same place a fram
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
@@ -48,27 +48,14 @@ class Batch:
     map_known: Floats
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """How couples are drawn: shares of `kinds`, which sum to 1, of couples covered or stood still, and of originals made softer."""
-
-    kinds: Mapping[str, float] = field(default_factory=lambda: KINDS)
-    covered: float = COVERED
-    stood_still: float = STOOD_STILL
-    soft_originals: float = SOFT_ORIGINALS
-
-
-USUAL = Mixture()
 Made = TypeVar("Made")
 
 
 class Couples:
     """Draws couples from the training rows of the cache, generators weighted by the square root of their size."""
 
-    def __init__(
-        self, cache: FaceCache, train: Sequence[int], rng: np.random.Generator, calls: float = AS_IN_A_CALL, mixture: Mixture = USUAL
-    ) -> None:
-        self._cache, self._rng, self._calls, self._mixture = cache, rng, calls, mixture
+    def __init__(self, cache: FaceCache, train: Sequence[int], rng: np.random.Generator, calls: float = AS_IN_A_CALL) -> None:
+        self._cache, self._rng, self._calls = cache, rng, calls
         rows = cache.rows
         self._genuine = np.array([i for i in train if not rows[i].fake])
         self._same_clip: dict[str, list[int]] = defaultdict(list)
@@ -97,9 +84,9 @@ class Couples:
         }
 
     def batches(self, couples: int) -> Iterator[Batch]:
-        kinds = list(self._mixture.kinds)
+        kinds = list(KINDS)
         while True:
-            chosen = self._rng.choice(len(kinds), size=couples, p=list(self._mixture.kinds.values()))
+            chosen = self._rng.choice(len(kinds), size=couples, p=list(KINDS.values()))
             yield self._batch([kinds[k] for k in chosen])
 
     def _batch(self, kinds: Sequence[str]) -> Batch:
@@ -111,10 +98,10 @@ class Couples:
             genuine, fake, mask = self._draw[kind]()
             if self._rng.random() < self._calls:
                 genuine, fake = self._in_a_call(genuine, fake)
-            if self._rng.random() < self._mixture.covered:
+            if self._rng.random() < COVERED:
                 genuine, fake, mask = self._covered(genuine, fake, mask)
             how = draw_degradation(self._rng, MARGIN_PX)
-            still = bool(self._rng.random() < self._mixture.stood_still)
+            still = bool(self._rng.random() < STOOD_STILL)
             for place, shot in ((slot, genuine), (n + slot, fake)):
                 shots[0, place] = degrade(shot[0], how, self._rng).transpose(2, 0, 1)
                 shots[1, place] = shots[0, place] if still else degrade(shot[1], how, self._rng).transpose(2, 0, 1)
@@ -133,7 +120,7 @@ class Couples:
         genuine = row.origin if row.origin >= 0 else self._twin(row)
         mask = self._wide_mask(index) if row.masked and not self._unchanged(index) else None
         shown = self._cache.shot(genuine)
-        if row.origin >= 0 and self._rng.random() < self._mixture.soft_originals:
+        if row.origin >= 0 and self._rng.random() < SOFT_ORIGINALS:
             shown = self._coarsened(shown)
         return shown, self._cache.shot(index), mask
 
