@@ -12,8 +12,8 @@ from export.integer_products import with_integer_products  # noqa: E402
 from export.onnx_files import open_onnx  # noqa: E402
 from export.small_weights import pack, read, rounded  # noqa: E402
 from export.to_onnx import Port, export_model  # noqa: E402
+from tests.export.about import ABOUT  # noqa: E402
 
-ABOUT = {"version": "0", "trained_on": "nothing", "made_with": "a test", "numbers": {}, "limits": "none", "licence": "none"}
 RNG = np.random.default_rng(0)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path  # noqa: E402
 from export.on_demand import on_demand  # noqa: E402
 from export.onnx_files import open_onnx  # noqa: E402
 from export.to_onnx import Port, export_model  # noqa: E402
+from tests.export.about import ABOUT  # noqa: E402
 
-ABOUT = {"version": "0", "trained_on": "nothing", "made_with": "a test", "numbers": {}, "limits": "none", "licence": "none"}
 OUTPUTS = ["steps", "label", "by_step"]
 RNG = np.random.default_rng(0)
 

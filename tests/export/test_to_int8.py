@@ -10,8 +10,8 @@ pytest.importorskip("onnx", reason="onnx is not installed (pip install -e .[expo
 
 from export.to_int8 import answered, compare, is_int8, quality, quantised, spread  # noqa: E402
 from export.to_onnx import Port, export_model  # noqa: E402
+from tests.export.about import ABOUT  # noqa: E402
 
-ABOUT = {"version": "0", "trained_on": "nothing", "made_with": "a test", "numbers": {}, "limits": "none", "licence": "none"}
 RNG = np.random.default_rng(0)
 
 

@@ -10,8 +10,8 @@ pytest.importorskip("onnx", reason="onnx is not installed (pip install -e .[expo
 
 from export.to_onnx import ParityError, Port, check_parity, export_model  # noqa: E402
 from monitor.inference.card import read_card  # noqa: E402
+from tests.export.about import ABOUT  # noqa: E402
 
-ABOUT = {"version": "0", "trained_on": "nothing", "made_with": "a test", "numbers": {}, "limits": "none", "licence": "none"}
 INPUTS = [Port("log_spectrum", ("batch", "frames", 4), "anything")]
 OUTPUTS = [Port("logit", ("batch",), "a sum")]
 EXAMPLES = [(np.random.default_rng(0).normal(size=shape).astype(np.float32),) for shape in ((1, 6, 4), (3, 9, 4))]

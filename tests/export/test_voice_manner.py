@@ -15,8 +15,8 @@ from export.small_weights import pack, rounded  # noqa: E402
 from export.to_onnx import Port, export_model  # noqa: E402
 from export.voice_manner import direction, middle_of  # noqa: E402
 from monitor.inference.card import Card, read_card  # noqa: E402
+from tests.export.about import ABOUT  # noqa: E402
 
-ABOUT = {"version": "0", "trained_on": "nothing", "made_with": "a test", "numbers": {}, "limits": "all", "licence": "none"}
 PORTS = [Port("log_spectrum", ("batch", "frames", 256), "anything"), Port("samples", ("batch", "160*frames"), "anything")]
 
 
