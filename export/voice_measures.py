@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.data.pool import Row
 from export.voice_material import WINDOW
-from monitor.speech.features import fixed_rms, log_spectrum, voice_samples
+from monitor.speech.features import fixed_rms, last_voice, log_spectrum, voice_samples
 from monitor.speech.vad import speech_marks
 
 Floats = NDArray[np.float32]
@@ -26,30 +26,33 @@ def clip_logit(net: torch.nn.Module, samples: Floats) -> float:
     """Mean logit over windows of 2.4 s every 1.2 s with at least 0.6 s of speech, prepared as in a call; NaN when there is none."""
     starts = range(0, max(len(samples) - HOP, 1), HOP)
     cuts = ((start, samples[start : start + WINDOW]) for start in starts)
-    heard = [(start, voice_samples(cut, marks)) for start, cut in cuts if (marks := speech_marks(cut)).sum() >= MIN_SPEECH_MARKS]
-    first, later = ([sound for start, sound in heard if (start > 0) == after] for after in (False, True))
-    logits = [logit for sounds, before in ((first, 0), (later, HOP)) if sounds for logit in _judged(net, sounds, before)[0]]
+    spoken = [(start, cut, marks) for start, cut in cuts if (marks := speech_marks(cut)).sum() >= MIN_SPEECH_MARKS]
+    wholes = [voice_samples(cut, marks) for _, cut, marks in spoken]
+    heard = [whole if start == 0 else last_voice(cut, marks) for (start, cut, marks), whole in zip(spoken, wholes, strict=True)]
+    logits = [float(_judged(net, [whole], [each])[0][0]) for whole, each in zip(wholes, heard, strict=True)]
     return float(np.mean(logits)) if logits else float("nan")
 
 
 def scores(net: torch.nn.Module, clips: list[Floats]) -> Floats:
-    return _judged(net, [fixed_rms(clip) for clip in clips])[0]
+    sounds = [fixed_rms(clip) for clip in clips]
+    return _judged(net, sounds, sounds)[0]
 
 
 def local_scores(net: torch.nn.Module, samples: Floats) -> Floats:
     """Local logits [steps] of one clip."""
-    local: Floats = _judged(net, [fixed_rms(samples)])[1][0]
+    sound = fixed_rms(samples)
+    local: Floats = _judged(net, [sound], [sound])[1][0]
     return local
 
 
 @torch.no_grad()
-def _judged(net: torch.nn.Module, clips: list[Floats], heard_before: int = 0) -> tuple[Floats, Floats]:
-    """(logits, local logits) of clips of equal length at fixed RMS, of whose spectra `heard_before` samples are left out."""
+def _judged(net: torch.nn.Module, clips: list[Floats], heard: list[Floats]) -> tuple[Floats, Floats]:
+    """(logits, local logits) of clips of equal length at fixed RMS and spectra of what is `heard` of each, equally long too."""
     net.eval()
     found = []
     for start in range(0, len(clips), AT_ONCE):
         some = clips[start : start + AT_ONCE]
-        spectra = torch.from_numpy(np.stack([log_spectrum(clip[heard_before:]) for clip in some]))
+        spectra = torch.from_numpy(np.stack([log_spectrum(each) for each in heard[start : start + AT_ONCE]]))
         found.append(net(spectra, torch.from_numpy(np.stack(some))))
     logits, local = (torch.cat(part).numpy() for part in zip(*found, strict=True))
     return logits, local

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.media import AUDIO_RATE_HZ, FaceView, Reason, Window
-from monitor.speech.features import fixed_rms, log_mel, log_spectrum, voice_samples
+from monitor.speech.features import VOICE_S, fixed_rms, last_voice, log_mel, log_spectrum, voice_samples
 from monitor.windows import HOP_S
 
 MOUTH_RATE_HZ = 25
@@ -17,7 +17,6 @@ MAX_REPEATED_SHARE = 0.12  # of mouths that equal the one before, above which th
 LIPS = (slice(26, 42), slice(18, 46))  # rows and columns of a mouth crop
 MIN_LIP_MOTION = 0.05  # of the crop's contrast, from picture to picture: 3 % of genuine clips have less, photographs and silent listeners
 LIPS_EVERY_S = 2.4
-VOICE_S = 2.4  # what the voice net is given of a window
 VOICE_STEP_S = 0.16  # of its local logits
 MIN_MISSED_S = 0.4  # a recording of 3 s has this much more to compare
 Floats = NDArray[np.float32]
@@ -39,20 +38,21 @@ def why_no_voice(window: Window) -> Reason | None:
 
 def voice_of(window: Window) -> dict[str, Floats]:
     """Inputs of the voice net: `samples` float32 [1, 38400], and `log_spectrum` [1, frames, 256] of them in the first window (240 frames),
-    of their last half in later ones, which heard the first half before.
+    of what was said last (120) in later ones.
     """
     assert window.samples is not None
     samples = voice_samples(window.samples, window.speech)
-    heard = samples if _is_first(window) else samples[len(samples) // 2 :]
+    heard = samples if _is_first(window) else last_voice(window.samples, window.speech)
     return {"log_spectrum": log_spectrum(heard)[None], "samples": samples[None]}
 
 
 def voice_times_s(window: Window, count: int) -> NDArray[np.float64]:
-    """When each of the `count` steps of `voice_of(window)` was spoken, `VOICE_STEP_S` apart; NaN for what repeats an earlier part."""
+    """When each of the `count` steps of `voice_of(window)` was spoken, `VOICE_STEP_S` apart; NaN for what repeats another part."""
     marked = np.flatnonzero(window.speech)
     first, stop = (int(marked[0]), int(marked[-1]) + 1) if len(marked) else (0, len(window.speech))
-    into_s = (0.0 if _is_first(window) else VOICE_S / 2) + (np.arange(count) + 0.5) * VOICE_STEP_S
-    return np.where(into_s < (stop - first) * 0.02, window.start_s + first * 0.02 + into_s, np.nan)
+    begun_s, ended_s = window.start_s + first * 0.02, window.start_s + stop * 0.02
+    times_s = (begun_s if _is_first(window) else ended_s - VOICE_S / 2) + (np.arange(count) + 0.5) * VOICE_STEP_S
+    return np.where((begun_s < times_s) & (times_s < ended_s), times_s, np.nan)
 
 
 def _is_first(window: Window) -> bool:

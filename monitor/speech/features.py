@@ -13,6 +13,7 @@ HOP = 160  # 10 ms
 FFT = 512
 LOG_FLOOR = 1e-5
 MEL_BANDS = 64
+VOICE_S = 2.4  # of speech, for the voice net
 Floats = NDArray[np.float32]
 
 
@@ -73,14 +74,22 @@ def _to_mel(hz: float) -> float:
     return float(2595.0 * np.log10(1.0 + hz / 700.0))
 
 
-def voice_samples(samples: Floats, speech: NDArray[np.bool_], length_s: float = 2.4) -> Floats:
-    """What the voice net hears of a stretch of sound: float32 [length_s × 16,000].
+def voice_samples(samples: Floats, speech: NDArray[np.bool_]) -> Floats:
+    """What the voice net hears of a stretch of sound: float32 [38,400], 2.4 s.
 
-    From the first to the last speech mark (bool [m], one per 20 ms), so that silence around it cannot decide; repeated to `length_s`
-    when shorter, cut when longer; at fixed RMS.
+    From the first to the last speech mark (bool [m], one per 20 ms), so that silence around it cannot decide; repeated when
+    shorter, cut when longer; at fixed RMS.
     """
+    return fixed_rms(np.resize(_spoken(samples, speech), round(VOICE_S * AUDIO_RATE_HZ)))
+
+
+def last_voice(samples: Floats, speech: NDArray[np.bool_]) -> Floats:
+    """Half of the same, float32 [19,200], that ends where speech ends: what was said last, which an earlier window had not heard."""
+    whole = np.resize(_spoken(samples, speech)[::-1], round(VOICE_S * AUDIO_RATE_HZ))[::-1]
+    return fixed_rms(whole)[len(whole) // 2 :]
+
+
+def _spoken(samples: Floats, speech: NDArray[np.bool_]) -> Floats:
     marked = np.flatnonzero(speech)
     step = AUDIO_RATE_HZ // 50
-    spoken = samples[marked[0] * step : (marked[-1] + 1) * step] if len(marked) else samples
-    wanted = round(length_s * AUDIO_RATE_HZ)
-    return fixed_rms(np.resize(spoken, wanted))
+    return samples[marked[0] * step : (marked[-1] + 1) * step] if len(marked) else samples

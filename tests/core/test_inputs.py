@@ -5,6 +5,7 @@ import pytest
 
 from monitor.inference import inputs
 from monitor.media import FaceView, FrameFaces, MediaInfo, Window
+from monitor.speech.features import last_voice, log_spectrum
 
 INFO = MediaInfo(has_audio=True, has_video=True, sync_source="container")
 BOX = (0.2, 0.2, 0.6, 0.7)
@@ -102,6 +103,14 @@ def test_the_voice_net_hears_each_second_once() -> None:
     assert inputs.voice_times_s(first, 15) == pytest.approx(0.08 + 0.16 * np.arange(15))
     assert inputs.voice_times_s(later, 7) == pytest.approx(1.28 + 0.16 * np.arange(7))
     paused = replace(later, speech=np.arange(120) < 100)
-    assert np.isnan(inputs.voice_times_s(paused, 8)).tolist() == [False] * 5 + [True] * 3, (
-        "speech ended at 2.0 s, the rest repeats its beginning"
-    )
+    assert inputs.voice_times_s(paused, 7) == pytest.approx(0.88 + 0.16 * np.arange(7)), "speech ended at 2.0 s"
+    begun = replace(later, speech=np.arange(120) >= 75)
+    assert np.isnan(inputs.voice_times_s(begun, 7)).tolist() == [True] * 2 + [False] * 5, "the first .3 s repeat the end"
+
+
+def test_the_last_half_of_what_the_voice_net_hears_was_said_last() -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, 38400).astype(np.float32)
+    later = window(samples=sound, speech=np.arange(120) >= 40, fresh_from_s=1.2)
+    heard = last_voice(later.samples, later.speech)
+    assert np.allclose(heard / heard[-1], sound[19200:] / sound[-1], rtol=1e-3)
+    assert np.array_equal(inputs.voice_of(later)["log_spectrum"][0], log_spectrum(heard))
