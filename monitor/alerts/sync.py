@@ -78,6 +78,13 @@ def compared(heard: LipsAndVoice) -> Compared:
     return Strip().add(heard, 0.0)
 
 
+def comparable(heard: LipsAndVoice) -> bool:
+    """Whether enough of lips and voice overlaps at any lag for a curve; next to nothing beside comparing them."""
+    by_lag = np.correlate(_around(heard.spoken).astype(float), heard.seen.astype(float), "full")
+    zero = len(heard.seen) - 1
+    return bool(by_lag[max(zero - MAX_LAG_STEPS, 0) : zero + MAX_LAG_STEPS + 1].max() >= MIN_STEPS)
+
+
 def similarity_curve(lips: Floats, voice: Floats, speaking: Marks) -> Floats:
     """The curve of one window by itself; `lips`, `voice`: [steps, D], `speaking`: bool [steps], where the voice counts."""
     return compared(LipsAndVoice(lips, voice, np.ones(len(lips), np.bool_), speaking)).curve
@@ -146,9 +153,13 @@ def _products(both: LipsAndVoice) -> Floats:
 
 def _standardised_both(heard: LipsAndVoice) -> LipsAndVoice:
     """Both without their mean; what is spoken, with the steps around it."""
-    spoken = np.convolve(heard.spoken, np.ones(2 * AROUND_SPEECH_STEPS + 1), "same") > 0
+    spoken = _around(heard.spoken)
     voice = _standardised(heard.voice, spoken) if spoken.any() else heard.voice
     return LipsAndVoice(_standardised(heard.lips, np.ones_like(spoken)), voice, heard.seen, spoken)
+
+
+def _around(spoken: Marks) -> Marks:
+    return np.asarray(np.convolve(spoken, np.ones(2 * AROUND_SPEECH_STEPS + 1), "same") > 0, np.bool_)
 
 
 def _parts(heard: LipsAndVoice) -> tuple[Floats, Floats, Marks, Marks]:

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.alerts.calibration import Calibration, ModalityCalibration
+from monitor.alerts.sync import comparable
 from monitor.inference import inputs
-from monitor.inference.lips import comparable, how_well, why_mute
+from monitor.inference.lips import how_well, why_mute
 from monitor.inference.quality import face_quality, voice_quality
 from monitor.inference.session import Arrays
 from monitor.media import FaceView, Heatmap, LipsAndVoice, Moment, Reason, Score, Window
 
-LABELS = frozenset({"lips", "av_audio"})
+LABELS = ("lips", "av_audio")
 """What the lip–voice net says of each modality by itself: dearer than the embeddings, so asked only where a calibration reads it."""
 RunModel = Callable[[Arrays], Awaitable[dict[str, NDArray[np.float32]]]]
 NO_FACE_REASONS: tuple[Reason, ...] = ("face_blurred", "face_too_small")
@@ -53,7 +54,7 @@ class Detectors:
         self._audio_visual = models["audio_visual"]
         self._calibration = calibration
         self._labels = calibration is None or any(
-            LABELS & fusion.weights.keys() for fusion in calibration.audio.fusions + calibration.video.fusions
+            fusion.weights.keys() & LABELS for fusion in calibration.audio.fusions + calibration.video.fusions
         )
 
     async def judge(self, window: Window) -> list[Score]:
@@ -118,13 +119,11 @@ class Detectors:
             features["mouth"] = float((await self._mouth({"mouths": lips[None]}))["logit"][0])
         if not hears and not self._labels:
             return features, None
-        outputs = await self._audio_visual(_both(window, lips, hears, labels=(self._labels, self._labels and hears)))
-        if self._labels:
-            features["lips"] = float(outputs["logits"][0, 0])
+        labels = self._labels, self._labels and hears
+        outputs = await self._audio_visual(_both(window, lips, hears, labels))
+        features |= {name: float(logit) for name, logit, asked in zip(LABELS, outputs["logits"][0], labels, strict=True) if asked}
         if not hears:
             return features, None
-        if self._labels:
-            features["av_audio"] = float(outputs["logits"][0, 1])
         spoken = inputs.speaking_steps(window, len(lips))
         return features, LipsAndVoice(outputs["lip_embedding"][0], outputs["voice_embedding"][0], known, spoken)
 

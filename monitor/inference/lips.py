@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alerts.sync import AROUND_SPEECH_STEPS, MAX_LAG_STEPS, MIN_STEPS, compared, fit
+from monitor.alerts.sync import compared, fit
 from monitor.media import LipsAndVoice, Reason
 
 STILL_LIPS = 1.2  # mean change of a mouth crop per picture, in grey levels of 255, below which nobody talks
@@ -49,14 +49,6 @@ def lips_speak(heard: LipsAndVoice) -> bool:
 def voice_speaks(heard: LipsAndVoice) -> bool:
     voice = heard.voice[heard.spoken]
     return len(voice) > 0 and float(((voice - voice.mean(0)) ** 2).sum(1).mean()) >= MONOTONOUS
-
-
-def comparable(heard: LipsAndVoice) -> bool:
-    """Whether enough of lips and voice is there at any lag to be compared; next to nothing beside comparing them."""
-    spoken = np.convolve(heard.spoken, np.ones(2 * AROUND_SPEECH_STEPS + 1), "same") > 0
-    by_lag = np.correlate(spoken.astype(float), heard.seen.astype(float), "full")
-    zero = len(heard.seen) - 1
-    return bool(by_lag[max(zero - MAX_LAG_STEPS, 0) : zero + MAX_LAG_STEPS + 1].max() >= MIN_STEPS)
 
 
 def how_well(heard: LipsAndVoice) -> float:

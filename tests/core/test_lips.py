@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alerts.sync import compared
-from monitor.inference.lips import LOST_STEPS, comparable, covered, lips_move, lips_speak, lost, voice_speaks, why_mute
+from monitor.inference.lips import LOST_STEPS, covered, lips_move, lips_speak, lost, voice_speaks, why_mute
 from monitor.media import LipsAndVoice
 
 STEPS = 60
@@ -62,15 +61,3 @@ def test_lips_of_a_face_that_was_lost_for_a_moment_are_not_compared() -> None:
     blink[20 : 20 + LOST_STEPS - 1] = away[20:30] = late[:30] = False
     assert [lost(seen) for seen in (SEEN, blink, away, late, ~SEEN)] == [False, False, True, False, False]
     assert why_mute(talking(), LipsAndVoice(SPEAKING, SPEAKING, away, SEEN)) == "face_blurred"
-
-
-def test_comparable_is_what_gives_a_curve() -> None:
-    rng = np.random.default_rng(5)
-    met = set()
-    for _ in range(300):
-        steps = int(rng.integers(12, 76))
-        seen, spoken = (np.convolve(rng.random(steps) < share, np.ones(4), "same") > 0 for share in rng.choice([0.01, 0.03, 0.3], 2))
-        heard = LipsAndVoice(*(rng.standard_normal((2, steps, 8)).astype(np.float32)), seen, spoken)
-        met.add(comparable(heard))
-        assert comparable(heard) == (not np.isnan(compared(heard).curve).all())
-    assert met == {True, False}

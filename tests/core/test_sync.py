@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.alerts.sync import CERTAIN, LAGS, MAX_LAG_STEPS, STEP_S, Strip, compared, fit, peak, similarity_curve
+from monitor.alerts.sync import CERTAIN, LAGS, MAX_LAG_STEPS, STEP_S, Strip, comparable, compared, fit, peak, similarity_curve
 from monitor.media import LipsAndVoice
 
 STEPS = 60
@@ -141,3 +141,15 @@ def test_lags_without_enough_overlap_are_unknown_and_harmless() -> None:
 def test_still_vectors_give_a_flat_curve() -> None:
     still = np.tile(vectors(3)[:1], (STEPS, 1))
     assert peak(similarity_curve(still, still, ALL))[1] < 0.1
+
+
+def test_comparable_is_what_gives_a_curve() -> None:
+    rng = np.random.default_rng(5)
+    met = set()
+    for _ in range(300):
+        steps = int(rng.integers(12, 76))
+        seen, spoken = (np.convolve(rng.random(steps) < share, np.ones(4), "same") > 0 for share in rng.choice([0.01, 0.03, 0.3], 2))
+        heard = LipsAndVoice(*(rng.standard_normal((2, steps, 8)).astype(np.float32)), seen, spoken)
+        met.add(comparable(heard))
+        assert comparable(heard) == (not np.isnan(compared(heard).curve).all())
+    assert met == {True, False}
