@@ -80,7 +80,7 @@ def read_live(container: InputContainer, name: str, ingest: Ingest) -> Iterator[
         reported = clock.sync_source
         yield [tracks.info(reported)]
         try:
-            for item in _decoded(_counted(container, tracks, rates), tracks, clock):
+            for item in _decoded(_counted(container, tracks, rates, ingest.read_timeout_s), tracks, clock):
                 if isinstance(item, VideoFrame):
                     rates.picture(*item.picture.size_wh)
                 if clock.sync_source != reported:
@@ -91,10 +91,17 @@ def read_live(container: InputContainer, name: str, ingest: Ingest) -> Iterator[
             raise explain_live(error, name, while_reading=True) from None
 
 
-def _counted(container: InputContainer, tracks: Tracks, rates: Rates) -> "Iterator[Packet[Any]]":
-    for packet in container.demux(*tracks.chosen):
-        rates.packet(packet.size, time.monotonic())
-        yield packet
+def _counted(container: InputContainer, tracks: Tracks, rates: Rates, read_timeout_s: float) -> "Iterator[Packet[Any]]":
+    asked_s = time.monotonic()
+    try:
+        for packet in container.demux(*tracks.chosen):
+            rates.packet(packet.size, time.monotonic())
+            yield packet
+            asked_s = time.monotonic()
+    except (av.FFmpegError, OSError):
+        if time.monotonic() - asked_s < read_timeout_s:
+            raise
+        raise TimeoutError from None  # FFmpeg's RTSP reader reports its interruption within a packet as an input/output error
 
 
 def _packets_while_readable(container: InputContainer, tracks: Tracks) -> "Iterator[Packet[Any]]":

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -192,6 +193,27 @@ async def test_a_server_that_sends_too_much_is_cut_off_before_ffmpeg() -> None:
             writer.close()
     assert str(gate.trouble).startswith("cam: sends more than ingest.max_kbps (100)")
     await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_falls_silent_within_a_packet_is_called_silent() -> None:
+    """FFmpeg, interrupted there, reports an input/output error as if the connection had broken off."""
+    packets = [b"\x80\x00" + struct.pack("!HII", n, 160 * n, 1) + b"\xff" * 160 for n in range(100)]
+    media = b"".join(b"$\x00" + struct.pack("!H", len(packet)) + packet for packet in packets)
+
+    def reply(request: str) -> bytes:
+        match request.split()[0]:
+            case "DESCRIBE":
+                return answer(body=SDP, Content_Type="application/sdp")
+            case "SETUP":
+                return answer(Transport="RTP/AVP/TCP;unicast;interleaved=0-1", Session="1")
+            case "PLAY":
+                return answer(Session="1") + media[:-100]
+        return answer()
+
+    async with serving(reply) as (port, _):
+        trouble = await trouble_of(RtspSource(f"rtsp://127.0.0.1:{port}/a", INGEST))
+    assert "no media arrives any more" in str(trouble)
+    assert trouble.retryable
 
 
 async def test_only_the_address_that_was_judged_is_connected_to() -> None:
