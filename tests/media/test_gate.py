@@ -201,7 +201,7 @@ async def test_a_server_that_falls_silent_within_a_packet_is_called_silent() -> 
     media = b"".join(b"$\x00" + struct.pack("!H", len(packet)) + packet for packet in packets)
 
     def reply(request: str) -> bytes:
-        match request.split()[0]:
+        match request.split(maxsplit=1)[0]:
             case "DESCRIBE":
                 return answer(body=SDP, Content_Type="application/sdp")
             case "SETUP":
