@@ -80,33 +80,41 @@ def clip_scores(net: nn.Module, cache: FaceCache, rows: Sequence[int]) -> list[C
 
 
 def fold_auc(clips: Sequence[Clip]) -> dict[str, Any]:
-    """Plain; matched; share of fakes above the original they were made from; per family (against all genuine clips) and per generator of
-    at least five clips."""
+    """Plain; matched; share of fakes above the original they were made from; per family (against all genuine clips, plain and matched) and
+    per generator of at least five clips."""
     genuine, forged = [c for c in clips if not c.row.fake], [c for c in clips if c.row.fake]
     real = [c.score for c in genuine]
     measured = "nuisances" if any(c.row.nuisances for c in clips) else "look"  # pictures have only a look
-    alike = [[c for c in side if getattr(c.row, measured)] for side in (genuine, forged)]
-    looks = [[getattr(c.row, measured) for c in side] for side in alike]
-    matched, twins = matched_auc([c.score for c in alike[0]], [c.score for c in alike[1]], looks[0], looks[1])
 
-    def by(word: str, least: int) -> dict[str, float]:
-        groups: dict[str, list[float]] = defaultdict(list)
+    def matched(some: Sequence[Clip]) -> tuple[float, int]:
+        sides = [[c for c in side if getattr(c.row, measured)] for side in (genuine, some)]
+        looks = [[getattr(c.row, measured) for c in side] for side in sides]
+        return matched_auc([c.score for c in sides[0]], [c.score for c in sides[1]], looks[0], looks[1])
+
+    def by(word: str, least: int) -> dict[str, list[Clip]]:
+        groups: dict[str, list[Clip]] = defaultdict(list)
         for c in forged:
-            groups[getattr(c.row, word)].append(c.score)
-        return {name: round(auc(real, scores), 3) for name, scores in sorted(groups.items()) if name and len(scores) >= least}
+            groups[getattr(c.row, word)].append(c)
+        return {name: some for name, some in sorted(groups.items()) if name and len(some) >= least}
+
+    def plain(groups: dict[str, list[Clip]]) -> dict[str, float]:
+        return {name: round(auc(real, [c.score for c in some]), 3) for name, some in groups.items()}
 
     score_of = {c.row.clip: c.score for c in genuine}
     pairs = [c.score > score_of[c.original] for c in forged if c.original in score_of]
+    alike, twins = matched(forged)
+    families = by("family", 1)
     return {
         "plain": round(auc(real, [c.score for c in forged]), 3),
-        "matched": round(matched, 3),
+        "matched": round(alike, 3),
         "matched_fakes": twins,
         "above_own_original": round(float(np.mean(pairs)), 3) if pairs else None,
         "pairs": len(pairs),
         "genuine": len(genuine),
         "forged": len(forged),
-        "families": by("family", 1),
-        "generators": by("generator", 5),
+        "families": plain(families),
+        "families_matched": {name: round(value, 3) for name, some in families.items() for value, found in [matched(some)] if found},
+        "generators": plain(by("generator", 5)),
     }
 
 

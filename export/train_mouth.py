@@ -24,7 +24,7 @@ from export.to_onnx import MODELS, Port, export_model
 from monitor.inference.session import Model
 
 COUNTS = Weights(ridge=0.2, wear=1.0, unlike=3.0)
-MADE_WITH = "python -m export.train_mouth; closed form, ten minutes on one CPU thread, nearly all of it to cut the mouths"
+MADE_WITH = "python -m export.train_mouth; closed form, about five minutes on one CPU thread, nearly all of it to cut the mouths"
 ABOUT = {
     "version": "0.1.0",
     "trained_on": "Forged clips of wild (public demo pages) beside the originals they were made from, against genuine clips of wild and of "
@@ -93,10 +93,15 @@ def described(net: MouthTexture, clips: Sequence[MouthClip]) -> list[Clip]:
 
 def mean_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over folds, and the matched AUC of each."""
-    families = sorted({name for each in found for name in each["families"]})
     means = {name: round(float(np.mean([each[name] for each in found])), 3) for name in ("plain", "matched", "above_own_original")}
-    each = {name: round(float(np.mean([fold["families"][name] for fold in found if name in fold["families"]])), 3) for name in families}
-    return {**means, "matched_by_fold": [fold["matched"] for fold in found], "families": each}
+    of_families = {word: _means([each[word] for each in found]) for word in ("families", "families_matched")}
+    return {**means, "matched_by_fold": [fold["matched"] for fold in found], **of_families}
+
+
+def _means(folds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of each name, over the folds that have it."""
+    names = sorted({name for fold in folds for name in fold})
+    return {name: round(float(np.mean([fold[name] for fold in folds if name in fold])), 3) for name in names}
 
 
 def _mouths(rng: np.random.Generator, batch: int, steps: int) -> "np.ndarray[Any, Any]":

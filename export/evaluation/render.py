@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
+from export.evaluation.goals import goals
+
 Told = dict[str, Any]
 BY_HAND = re.compile(r"<!-- by hand -->\n(.*?)\n<!-- /by hand -->", re.DOTALL)
 
@@ -15,7 +17,7 @@ def report(numbers: Told, images: Sequence[str] = (), notes: str = "") -> str:
     """Markdown. `images`: paths of the plots as the page names them. `notes`: paragraphs by hand (see `by_hand`), without numbers."""
     folder = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=folder, undefined=ChainableUndefined, keep_trailing_newline=True)  # noqa: S701 (Markdown is not HTML)
-    pages.filters |= {"number": number, "ranged": ranged, "suite": suite, "card_rows": card_rows}
+    pages.filters |= {"number": number, "ranged": ranged, "suite": suite, "card_rows": card_rows, "goal": goal}
     overview = numbers["overview"]
     overview = overview | {"speed": overview["media_s"] / max(overview["judging_s"], 1e-6)}
     return pages.get_template("report.md.j2").render(
@@ -25,6 +27,7 @@ def report(numbers: Told, images: Sequence[str] = (), notes: str = "") -> str:
             "judged": [*overview["modalities"].items(), ("union", overview["union"])],
             "images": {path.rsplit("evaluation_", 1)[-1].removesuffix(".svg"): path for path in images},
             "notes": notes,
+            "reached": goals(numbers),
         }
     )
 
@@ -40,6 +43,11 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     text = f"{value:.{digits}f}"
     return text[1:] if text.startswith("0.") else text
+
+
+def goal(value: float) -> str:
+    """A share or an AUC as .90, milliseconds and counts as they are."""
+    return f"{value:g}" if value >= 1 and value == int(value) else f"{value:.1f}" if value >= 1 else number(value, 2) if value else "0"
 
 
 def ranged(values: Sequence[float | None]) -> str:

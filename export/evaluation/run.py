@@ -11,11 +11,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from export.cost import measured, without_decoding
 from export.data.faces import open_cache
 from export.data.folds import wild_split
 from export.data.layouts import LabelledClip
 from export.data.made_calls import read_calls
-from export.data.pool import PoolError, cache_folder, pool_folder, read_table
+from export.data.pool import REPOSITORY, PoolError, cache_folder, pool_folder, read_table
 from export.data.talk import in_step, split_talk
 from export.evaluation.calls import false_incidents, read_made_calls, segments
 from export.evaluation.folds import cross_validation
@@ -26,6 +27,7 @@ from export.evaluation.nuisances import nuisances
 from export.evaluation.overview import conditions, genuine_talk, overview
 from export.evaluation.robustness import LEVELS, robustness
 
+DEMO_CALL = REPOSITORY / "monitor" / "demo" / "call.mp4"
 BY_LENGTH = ("robustness", "nuisances", "conditions", "calls", "folds", "talk", "maps")
 SECTIONS = ("conditions", "robustness", "nuisances", "calls", "talk", "maps", "folds")
 Told = dict[str, Any]
@@ -46,10 +48,11 @@ class Sizes:
     genuine_call_s: float
     genuine_s: float
     pairs: int
+    timed: int
 
 
-FULL = Sizes(200, 50, 16, 40, LEVELS, 40, 72, 30.0, 300.0, 400)
-QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 12.0, 36.0, 60)
+FULL = Sizes(200, 50, 16, 40, LEVELS, 40, 72, 30.0, 300.0, 400, 8)
+QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 12.0, 36.0, 60, 2)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None]
             "models": {model.name: model.sha256 for model in product.engine.models},
             "thresholds": {m: product.policies.of(m).threshold for m in ("audio", "video", "sync")},
             "overview": overview(judged, task.sizes.draws),
+            "cost": _cost(task.models, _both([clip for clip, said in judged if not said.error], task.sizes.timed)),
             "cards": _cards(task.models),
             "skipped": {},
             "seconds": {"overview": monotonic() - started, "all": monotonic() - started},
@@ -143,6 +147,16 @@ def _both(clips: list[LabelledClip], count: int) -> list[LabelledClip]:
     """Clips for both modalities: half chosen for their voice, half for their face."""
     chosen = {clip.path: clip for clip in [*balanced(clips, "audio", count // 2), *balanced(clips, "video", count // 2)]}
     return list(chosen.values())
+
+
+def _cost(models: Path, clips: list[LabelledClip]) -> Told:
+    """Milliseconds of CPU for a second, by stage: of the bundled call, and of some clips, each of which has a first and a last look."""
+    told: Told = {}
+    for name, files in (("call", [DEMO_CALL]), ("clips", [clip.path for clip in clips])):
+        if files:
+            media_s, stages = measured(files, models, rounds=3)
+            told[name] = {"files": len(files), "media_s": media_s, "stages": stages, "without_decoding": without_decoding(stages)}
+    return told
 
 
 def _calls(product: Product, clips: list[LabelledClip], judged: Judged, sizes: Sizes, folder: Path | None) -> Told:

@@ -49,6 +49,8 @@ def test_pictures_without_measured_nuisances_are_matched_by_their_look(cache):
     assert found["matched_fakes"] > 0
     assert 0 <= found["matched"] <= 1
     assert found["pairs"] == sum(row.origin >= 0 for row in cache.rows)
+    assert found["families_matched"].keys() <= found["families"].keys()
+    assert all(0 <= value <= 1 for value in found["families_matched"].values())
 
 
 def test_some_of_each_clip_leaves_no_clip_out(cache):

@@ -8,6 +8,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from export.cost import main
+
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (pip install -e .[export])")
 
 MODELS = Path(__file__).parents[2] / "exported_models"
@@ -79,3 +81,15 @@ def test_a_second_of_a_call_takes_no_more_arithmetic_than_it_did(name: str) -> N
     spent = sum(rate_hz * millions_of_products(MODELS / f"{name}.onnx", shapes) for rate_hz, shapes in ASKED[name])
     assert spent <= MOST_MILLIONS[name], f"{spent:.0f} million products a second of a call"
     assert spent > 0.3 * MOST_MILLIONS[name], "so much cheaper that the bound means nothing: lower it"
+
+
+def test_what_cannot_be_measured_is_said_in_one_line(tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("no media")
+    for arguments, said in (
+        ([str(tmp_path / "gone.mp4")], "no such file"),
+        ([str(text)], "is not a media file"),
+        ([str(text), "--models", str(tmp_path)], "is missing"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            main(arguments)

@@ -1,0 +1,128 @@
+"""What was wanted of detection, and how far this run and the cards are from it. Pure: numbers in, rows out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from export.cost import GOAL_MS
+
+Told = dict[str, Any]
+CALLED = {"audio": 0.80, "video": 0.60, "sync": 0.80}
+"""Share of forged clips that is to be called fake."""
+AUCS = {"audio": 0.98, "sync": 0.97}
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One line of the table; `wanted` and `reached` in the same unit. `on`: what it was measured on."""
+
+    what: str
+    on: str
+    wanted: float
+    reached: float
+    at_most: bool = False
+    shown: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.reached <= self.wanted if self.at_most else self.reached >= self.wanted
+
+    @property
+    def off_by(self) -> float:
+        return abs(self.wanted - self.reached)
+
+
+def goals(numbers: Told) -> list[Reached]:
+    """Every goal whose number is there, in the order in which they were set."""
+    cards = numbers.get("cards", {})
+    return [
+        row
+        for part in (_faces(numbers, cards), _voices(cards), _clips(numbers, cards), _places(numbers), _cost(numbers.get("cost", {})))
+        for row in part
+        if row.reached is not None
+    ]
+
+
+def _faces(numbers: Told, cards: Told) -> Iterator[Reached]:
+    folds = _at(cards, "mouth_texture", "folds") or {}
+    if "matched" in folds:
+        yield Reached("faces, matched AUC", "four folds of `wild`: other people, pages, generators", 0.90, folds["matched"])
+    for family, value in folds.get("families_matched", {}).items():
+        yield Reached(f"faces, matched AUC: {family}", "the same folds", 0.80, value)
+    if stills := _at(cards, "face_forgery", "held_out_stills"):
+        yield Reached("stills, AUC", "unseen source clips", 0.90, stills["plain"])
+    if matched := _at(numbers, "overview", "modalities", "video", "matched_auc"):
+        yield Reached("faces, matched AUC", "this folder", 0.90, matched[0])
+
+
+def _voices(cards: Told) -> Iterator[Reached]:
+    for family, told in (_at(cards, "voice_forgery", "family_left_out") or {}).items():
+        yield Reached(f"voices, matched AUC: {family}", "trained without that family", 0.95, told["auc_matched"])
+
+
+def _clips(numbers: Told, cards: Told) -> Iterator[Reached]:
+    """What is called what: by the scan of the folder, of genuine talk, and where thresholds were set."""
+    told = _at(numbers, "overview", "modalities") or {}
+    for modality, wanted in AUCS.items():
+        if modality in told and told[modality]["auc"][0] is not None:
+            yield Reached(f"{modality}, AUC", "this folder", wanted, told[modality]["auc"][0])
+    offsets = _at(numbers, "overview", "offsets")
+    if offsets:
+        yield _share("offset right within 40 ms", "shifted clips", 0.90, offsets["right"], offsets["clips"])
+    for modality in told:
+        called = told[modality]["states"].get("real", {})
+        yield _none("genuine clips called fake", f"this folder, {modality}", called)
+    for modality, rows in (_at(numbers, "talk", "modalities") or {}).items():
+        if rows:
+            called = {"fake": rows[0]["fake"], "": rows[0]["clips"] - rows[0]["fake"]}
+            yield _none("genuine clips called fake", f"phones and webcams, {modality}", called)
+    for modality in ("audio", "video"):
+        if held := _at(cards, "calibration", modality):
+            yield _none(
+                "genuine clips called fake",
+                f"held-out clips, as found and worn, {modality}",
+                {"fake": held["genuine called fake"], "": held["genuine"] - held["genuine called fake"]},
+            )
+    if late := _at(cards, "calibration", "sync", "genuine single windows with late or early sound called fake"):
+        on = "single looks of held-out clips with sound made late or early, sync"
+        yield _none("genuine clips called fake", on, {"fake": late[0], "": late[1] - late[0]})
+    for modality, wanted in CALLED.items():
+        called = _at(told, modality, "states", "fake")
+        if called:
+            yield _share(f"forged clips called fake: {modality}", "this folder", wanted, called.get("fake", 0), sum(called.values()))
+
+
+def _places(numbers: Told) -> Iterator[Reached]:
+    """Where in the picture, and when."""
+    for key, name in (("pairs", "fakes beside their original"), ("made_calls", "made calls")):
+        if pixels := _at(numbers, "maps", key, "pixel_auc"):
+            yield Reached("maps, pixel AUC", f"{name}, unseen people", 0.95, pixels)
+    for modality, told in (_at(numbers, "calls", "segments", "modalities") or {}).items():
+        if told["forged_stretches"]:
+            yield Reached(f"segments, AP@.5: {modality}", "made calls", 0.85, next(iter(told["ap"].values())))
+
+
+def _cost(told: Told) -> Iterator[Reached]:
+    for name, on in (("call", "the bundled call"), ("clips", "clips of this folder")):
+        if name in told:
+            ms = told[name]["without_decoding"]
+            yield Reached(
+                "CPU a second of call, without decoding", f"{on}, {told[name]['media_s']:.0f} s", GOAL_MS, ms, True, f"{ms:.1f} ms"
+            )
+
+
+def _share(what: str, on: str, wanted: float, have: int, of: int) -> Reached:
+    return Reached(what, on, wanted, have / max(of, 1), shown=f"{have} of {of}")
+
+
+def _none(what: str, on: str, called: dict[str, int]) -> Reached:
+    return Reached(what, on, 0, called.get("fake", 0), True, f"{called.get('fake', 0)} of {sum(called.values())}")
+
+
+def _at(told: Told, *names: str) -> Any:
+    """What lies at the end of these names; None when one is missing."""
+    for name in names:
+        if not isinstance(told, dict) or name not in told:
+            return None
+        told = told[name]
+    return told
