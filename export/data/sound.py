@@ -20,6 +20,8 @@ CODECS = {  # name: (container, encoder, bits a second to draw from, rate)
     "mp3": ("mp3", "libmp3lame", (32_000, 48_000, 64_000), 16_000),
     "telephone": ("wav", "pcm_mulaw", (64_000,), 8_000),
 }
+PACKET = AUDIO_RATE_HZ // 50
+FADE = (1.0, 0.6, 0.2, 0.0)  # of the last packet that arrived, in the first, second, … one that did not
 
 
 def through_codec(samples: Floats, codec: str, bits_per_s: int) -> Floats:
@@ -127,12 +129,42 @@ def _filtered(samples: Floats, rng: np.random.Generator) -> Floats:
     gain_db = COLOURING.gain_db(hz, rng)
     spectrum = fft.rfft(samples.astype(np.float32), size) * (10 ** (gain_db / 20)).astype(np.float32)
     if rng.random() < 0.25:
-        taps = np.arange(int(rng.uniform(0.02, 0.25) * AUDIO_RATE_HZ))
-        room = (rng.standard_normal(len(taps)) * np.exp(-6.9 * taps / len(taps)) * 10 ** rng.uniform(-2.3, -1.4)).astype(np.float32)
-        room[0] = 1.0
-        spectrum *= fft.rfft(room, size)
+        tail = _tail(rng.uniform(0.02, 0.25), rng)
+        spectrum *= fft.rfft(_room(tail, 10 ** rng.uniform(-2.3, -1.4)), size)
     filtered: Floats = fft.irfft(spectrum, size)[: len(samples)]
     return filtered
+
+
+def reverberated(samples: Floats, decay_s: float, echo: float, rng: np.random.Generator) -> Floats:
+    """`samples` in a room whose sound falls by 60 dB in `decay_s`; `echo`: its first reflections, 0..1 of the direct sound. Same length."""
+    size = fft.next_fast_len(len(samples) + int(decay_s * AUDIO_RATE_HZ), real=True)
+    heard: Floats = fft.irfft(fft.rfft(samples, size) * fft.rfft(_room(_tail(decay_s, rng), echo), size), size)[: len(samples)]
+    return heard.astype(np.float32)
+
+
+def _tail(decay_s: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    taps = np.arange(int(decay_s * AUDIO_RATE_HZ))
+    return np.asarray(rng.standard_normal(len(taps)) * np.exp(-6.9 * taps / len(taps)), np.float64)
+
+
+def _room(tail: NDArray[np.float64], echo: float) -> Floats:
+    room = (tail * echo).astype(np.float32)
+    room[0] = 1.0
+    return room
+
+
+def packets_lost(samples: Floats, share: float, rng: np.random.Generator) -> Floats:
+    """`share` of the packets of 20 ms lost, two in a row on average; the last one is said again, fading to silence within 60 ms.
+
+    As a receiver without Opus's own concealment does it (after G.711, appendix I). The first packet always arrives.
+    """
+    heard, missing = samples.copy(), 0
+    for start in range(PACKET, len(samples), PACKET):
+        missing = missing + 1 if rng.random() < (0.5 if missing else 0.5 * share / (1 - share)) else 0
+        if missing:
+            last = samples[start - missing * PACKET :][: min(PACKET, len(samples) - start)]
+            heard[start : start + PACKET] = last * FADE[min(missing, len(FADE)) - 1]
+    return heard
 
 
 def _noise(length: int, rng: np.random.Generator) -> Floats:

@@ -1,4 +1,4 @@
-"""How the AUC falls when a call does things to pictures and sound: 7 distortions and call degradations at 5 levels, codecs and noise."""
+"""How the AUC falls when a call does things to pictures and sound: 7 distortions at 5 levels, what calls do, codecs, noise, rooms, loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from export.data.degrade_video import DEGRADATIONS, DISTORTIONS
+from export.data.degrade_video import DEGRADATIONS, DISTORTIONS, LOST_SHARE
 from export.data.layouts import LabelledClip
 from export.data.pool import Floats
-from export.data.sound import CODECS, through_codec
+from export.data.sound import CODECS, packets_lost, reverberated, through_codec
 from export.evaluation.judging import Judged, Product, Way, scores_of
 from export.evaluation.metrics import auc, interval
-from export.evaluation.sources import looked_at, pictures_of, samples_of, showing, sounding
+from export.evaluation.sources import pictures_of, samples_of, showing, sounding
 from monitor.media import AudioChunk, Modality, Pixels, VideoFrame
 
 LEVELS = (1, 2, 3, 4, 5)
 SECONDS = 2.4  # of each clip: one window
 CALL_LEVELS = (3, 5)
 NOISE_DB = {1: 40.0, 2: 30.0, 3: 20.0, 4: 10.0, 5: 5.0}  # speech above noise
+ROOMS = {1: (0.05, 0.005), 2: (0.1, 0.01), 3: (0.25, 0.02), 4: (0.4, 0.03), 5: (0.8, 0.04)}  # s of decay by 60 dB, first reflections
 LOUDNESS_DB = {1: -16.0, 2: -22.0, 3: -29.0, 4: -36.0, 5: -42.0}
 Told = dict[str, Any]
 
@@ -33,24 +34,24 @@ def robustness(product: Product, pictures: Sequence[LabelledClip], voices: Seque
 
 
 def picture_ways(levels: Sequence[int]) -> Mapping[tuple[str, int], Way]:
-    """Each distortion at each level as a function from a clip's pictures to a source. Pictures that no face is judged by are left out."""
+    """Each distortion at each level as a function from a clip's pictures to a source."""
 
     def each_picture(name: str, level: int) -> Way:
         def distorted(frame: VideoFrame) -> VideoFrame:
             return replace(frame, picture=Pixels(DISTORTIONS[name](frame.rgb, level)))
 
-        return lambda items, rng: showing([distorted(frame) for frame in looked_at(pictures_of(items))])
+        return lambda items, rng: showing([distorted(frame) for frame in pictures_of(items)])
 
     def whole_call(name: str, level: int) -> Way:
-        return lambda items, rng: showing(looked_at(degraded(pictures_of(items), name, level, rng)))
+        return lambda items, rng: showing(degraded(pictures_of(items), name, level, rng))
 
-    ways: dict[tuple[str, int], Way] = {("as found", 0): lambda items, rng: showing(looked_at(pictures_of(items)))}
+    ways: dict[tuple[str, int], Way] = {("as found", 0): lambda items, rng: showing(pictures_of(items))}
     ways |= {(name, level): each_picture(name, level) for name in DISTORTIONS for level in levels}
     return ways | {(f"call: {name}", level): whole_call(name, level) for name in DEGRADATIONS for level in CALL_LEVELS if level in levels}
 
 
 def sound_ways(levels: Sequence[int]) -> Mapping[tuple[str, int], Way]:
-    """Codecs (their lowest bitrate is level 5), noise and loudness as functions from a clip's sound to a source."""
+    """Codecs (their lowest bitrate is level 5), noise, loudness, rooms and lost packets as functions from a clip's sound to a source."""
 
     def coded(name: str, level: int) -> Way:
         rates = CODECS[name][2]
@@ -63,12 +64,18 @@ def sound_ways(levels: Sequence[int]) -> Mapping[tuple[str, int], Way]:
     def loud(level: int) -> Way:
         return lambda items, rng: sounding(at_loudness(samples_of(items), LOUDNESS_DB[level]))
 
+    def in_a_room(level: int) -> Way:
+        return lambda items, rng: sounding(reverberated(samples_of(items), *ROOMS[level], rng))
+
+    def with_loss(level: int) -> Way:
+        return lambda items, rng: sounding(packets_lost(samples_of(items), LOST_SHARE[level - 1], rng))
+
     ways: dict[tuple[str, int], Way] = {("as found", 0): lambda items, rng: sounding(samples_of(items))}
     for name in CODECS:
         own = levels if len(CODECS[name][2]) > 1 else levels[-1:]
         ways |= {(f"codec: {name}", level): coded(name, level) for level in own}
-    ways |= {("noise", level): noisy(level) for level in levels}
-    return ways | {("loudness", level): loud(level) for level in levels}
+    others = {"noise": noisy, "loudness": loud, "reverberation": in_a_room, "packet loss": with_loss}
+    return ways | {(name, level): way(level) for name, way in others.items() for level in levels}
 
 
 def with_noise(samples: Floats, above_db: float, rng: np.random.Generator) -> Floats:

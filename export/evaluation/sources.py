@@ -12,7 +12,6 @@ from export.data.pool import Floats
 from monitor.channel import Channel
 from monitor.errors import MonitorError, SourceError
 from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaInfo, MediaItem, VideoFrame
-from monitor.pipeline import LOOKING
 from monitor.sources import Source, feed
 from monitor.sources.container import ContainerSource
 
@@ -148,17 +147,6 @@ def thinned(frames: Sequence[VideoFrame], most_hz: float) -> list[VideoFrame]:
     for frame in frames:
         if not kept or frame.time_s >= kept[-1].time_s + 1 / most_hz - 5e-3:
             kept.append(frame)
-    return kept
-
-
-def looked_at(frames: Sequence[VideoFrame]) -> list[VideoFrame]:
-    """The pictures that `FaceWatcher` searches for faces, five a second, each with the one before it: all that a face is judged by."""
-    kept: list[VideoFrame] = []
-    last_s = -1e9
-    for before, frame in zip([None, *frames], frames, strict=False):
-        if frame.time_s - last_s >= 0.9 / LOOKING.detect_hz:
-            kept += [frame] if before is None or (kept and kept[-1] is before) else [before, frame]
-            last_s = frame.time_s
     return kept
 
 
