@@ -203,10 +203,10 @@ MADE_WITH = (
     "python -m export.train_voice; {:.0f} minutes on the pool's voices, then {:.0f} with copies (talk and the pool's own copies joined "
     "after 45 of these), then {:g} of the weights taken from before the copies; wall clock on one CPU thread of a machine that others "
     "shared, seed 1. The encoder's layers: python -m export.voice_ear, 12 minutes (4 to 6 of each ear that a family was kept from), then "
-    "half of the way back; its direction is solved in closed form"
+    "half of the way back; its direction is solved in closed form, in a second"
 )
 ABOUT: dict[str, Any] = {
-    "version": "0.5",
+    "version": "0.6",
     "trained_on": "2,387 genuine clips (some 500 named speakers; read, broadcast, volunteers' speech; several languages), genuine talk of "
     "some 40 people at phones and webcams and of news presenters, and about 2,000 generated clips of 150 systems, from research demo pages "
     "and data sets; rights are as found and mostly narrow, for research use only; the recordings are not distributed. Also our own: "
@@ -217,7 +217,8 @@ ABOUT: dict[str, Any] = {
     "Beside this net stand the first four layers of the encoder of Moonshine tiny, a public speech recogniser (arXiv 2410.15608; "
     "encoder_model.ort of the Python package moonshine-voice 0.0.49, MIT), with thinner convolutions and weights of 8 bits, half-way "
     "between the recogniser's and what the same clips and copies taught its layers (arXiv 2109.01903); in the means of its numbers one "
-    "direction tells the pool's generated clips from its genuine ones.",
+    "direction tells the pool's generated clips from its genuine ones, where the look of each page counts half and the direction in which "
+    "pages of genuine speech differ most counts nothing.",
     "limits": "Copies of genuine speech by good neural vocoders that it never met (BigVGAN, UnivNet) and generated speech of telephone "
     "bandwidth it hardly tells from genuine speech: held.auc_by_generator says how hardly. Codecs and band limits move the logit: "
     "steadiness says how far. Judges speech only: of music and silence it says nothing. Mostly English. It says that a voice sounds "

@@ -7,13 +7,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e .[export])")
 
+from export.data.pool import Row  # noqa: E402
 from export.moonshine import RANKS, small_encoder  # noqa: E402
 from export.nets.speech_encoder import LAYERS, PREFIX, WIDTH, SpeechEncoder, encoder_of, turned, turns  # noqa: E402
 from export.nets.voice import VoiceNet  # noqa: E402
 from export.nets.voice_judge import Manner, VoiceJudge  # noqa: E402
 from export.small_weights import pack, rounded  # noqa: E402
 from export.to_onnx import Port, export_model  # noqa: E402
-from export.voice_manner import direction, middle_of  # noqa: E402
+from export.voice_manner import direction, less_of_pages, middle_of  # noqa: E402
+from monitor.errors import ConfigError  # noqa: E402
 from monitor.inference.card import Card, read_card  # noqa: E402
 from tests.export.about import ABOUT  # noqa: E402
 
@@ -79,9 +81,9 @@ def test_weights_that_were_not_rounded_are_not_packed(tmp_path: Path) -> None:
 
 
 def test_a_file_without_an_encoder_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="pass --encoder"):
+    with pytest.raises(ConfigError, match="pass --encoder"):
         encoder_of(tmp_path / "voice_forgery.onnx")
-    with pytest.raises(SystemExit, match="is missing; unpack"):
+    with pytest.raises(ConfigError, match="is missing; unpack"):
         small_encoder(tmp_path / "encoder_model.ort", np.zeros((1, 19_200), np.float32))
 
 
@@ -101,23 +103,41 @@ def test_positions_count_by_their_distance_alone() -> None:
     assert (fit[0, 1:] - fit[0, 0]).abs().max() > 0.1
 
 
-def test_the_direction_finds_what_forgeries_share_and_not_what_one_page_has() -> None:
+def pool(clips: int = 1200) -> tuple[list[Row], np.ndarray]:
+    """Rows and numbers [clips, 1, 1, 12] of ten pages: number 0 rises by 1.5 in fakes; number 1 is how a page sounds, high where more are
+    forged.
+    """
     rng = np.random.default_rng(2)
-    rows, numbers = [], rng.normal(0, 1, (600, 1, 1, 4)).astype(np.float32)
-    for index in range(600):
-        fake = index % 2 == 1
-        page = str(index % 10)
-        rows.append({"file": str(index), "label": "fake" if fake else "real", "generator": f"g{page}" if fake else "", "source": page})
+    rows, numbers = [], rng.normal(0, 1, (clips, 1, 1, 12)).astype(np.float32)
+    for index in range(clips):
+        page = index % 10
+        fake = rng.random() < (0.8 if page < 5 else 0.2)
+        rows.append({"file": str(index), "label": "fake" if fake else "real", "generator": f"g{page}" if fake else "", "source": str(page)})
         numbers[index, 0, 0, 0] += 1.5 * fake
-        numbers[index, 0, 0, 1] += 3.0 * (page in "135")
+        numbers[index, 0, 0, 1] += 4.0 * (page < 5)
+    return rows, numbers
+
+
+def test_the_direction_finds_what_forgeries_share_and_not_how_pages_sound() -> None:
+    rows, numbers = pool()
     manner = direction(rows, numbers)
     found = manner(torch.from_numpy(numbers[:, 0, 0])).numpy()
-    fake = np.arange(600) % 2 == 1
+    fake = np.array([row["label"] == "fake" for row in rows])
     assert found[~fake].mean() == pytest.approx(0, abs=1e-3)
     assert found[~fake].std() == pytest.approx(1, abs=1e-2)
     assert found[fake].mean() > 1
     weight = np.abs(manner.weight.detach().numpy())
-    assert weight[0] > 3 * weight[2:].max()
+    assert weight[0] > 5 * weight[1:].max()
+
+
+def test_half_of_what_a_page_sounds_like_is_taken_from_its_clips() -> None:
+    pages = ["loud"] * 6 + ["quiet"] * 6 + ["unknown"] * 4
+    fake = np.array([page == "unknown" or index % 6 == 5 for index, page in enumerate(pages)])
+    standard = np.array([{"loud": [2.0, 0.0], "quiet": [-2.0, 0.0], "unknown": [7.0, 1.0]}[page] for page in pages])[:, None]
+    moved, across = less_of_pages(standard, pages, fake, np.where(fake, 1 / fake.sum(), 1 / (~fake).sum()))
+    assert moved[:12, 0, 0].tolist() == pytest.approx([1.0] * 6 + [-1.0] * 6)
+    assert np.array_equal(moved[12:], standard[12:]), "a page without genuine clips stays as it is"
+    assert np.abs(across).tolist() == pytest.approx([1.0, 0.0])
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2.4, 4.0])
