@@ -64,16 +64,17 @@ def forge_face(take: Take, part: range, kind: str, donors: tuple[Sequence[Image]
     """(pictures of `part` with a forged face, masks uint8 [n, h/4, w/4]).
 
     `donors` are wide crops: of the same person at another time, running along; and of somebody else, the likest taken for each picture.
-    One seed for every picture: the region and the traces stay where they are on the face.
+    One seed for every picture: the region and the traces stay where they are on the face. A re-animation moves one still of the other time.
     """
     moments, others = donors
+    still = moments[len(moments) // 2] if moments else None
     shown, masks = [], []
     for at in part:
         frame, points = take.frames[at], take.landmarks[at]
         wide = face_crop(frame, points, MARGIN_PX)
         moment = moments[(at - part.start) % len(moments)] if moments else None
         other = others[most_alike(wide, others)] if others else None
-        fake, mask = forge(kind, wide, Donors(moment, other), np.random.default_rng(seed))
+        fake, mask = forge(kind, wide, Donors(moment, other, still), np.random.default_rng(seed))
         picture, whole = _put_back(frame, points, fake.astype(np.float32) - wide, mask)
         shown.append(picture)
         cells = cv2.resize(whole, (frame.shape[1] // MASK_CELL_PX, frame.shape[0] // MASK_CELL_PX), interpolation=cv2.INTER_AREA)
@@ -100,6 +101,11 @@ def looped(take: Take, part: range, loop_s: float) -> list[Image]:
     """The last `loop_s` before `part`, back and forth."""
     count = min(part.start, max(2, round(loop_s * take.fps)))
     return [take.frames[part.start - count + index] for index in mirrored(count, count - 2, len(part))]
+
+
+def spliced(take: Take, part: range, elsewhere: range) -> list[Image]:
+    """Pictures of `elsewhere` in the place of those of `part`, back and forth where they are too few."""
+    return [take.frames[elsewhere.start + index] for index in mirrored(len(elsewhere), 0, len(part))]
 
 
 def with_sound(sound: Floats, part_s: tuple[float, float], other: Floats) -> Floats:

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.call_forgery import Take, forge_face, frozen, joined, looped, shifted, steadied, with_sound
+from export.data.call_forgery import Take, forge_face, frozen, joined, looped, shifted, spliced, steadied, with_sound
 from export.data.faces import Finder, frames_of, main_face, weights_file, yunet
 from export.data.pool import PoolError, Row, read_sound, read_table
 from export.data.talk import in_step, split_talk
@@ -26,6 +26,7 @@ KINDS = (
     *("frozen", "autoencoder", "shift", "genuine", "looped", "mouth+voice"),
 )
 CONTROL_KINDS = ("foreign",)  # a genuine voice of another collection and person: nothing generated, though it fits no lips
+ASKED_KINDS = (*CONTROL_KINDS, "spliced")  # made only where they are asked for; spliced: a jump cut to another moment, the sound goes on
 FACE_KINDS = ("swap", "mouth", "reanimation", "autoencoder")
 FORGED_S = (3.5, 7.0)
 EDGE_S = 2.5  # at the start and the end at least so much is genuine
@@ -100,7 +101,7 @@ class Forged:
 
 def make(held: Held, kind: str, speaker: str, seed: int) -> Forged:
     """A call of `speaker` with some seconds forged as `kind` says; the same for the same seed."""
-    rng = np.random.default_rng([seed, (*KINDS, *CONTROL_KINDS).index(kind)])
+    rng = np.random.default_rng([seed, (*KINDS, *ASKED_KINDS).index(kind)])
     files = [row["file"] for row in held.clips[speaker]]
     order = [files[index % len(files)] for index in np.arange(round(CALL_S / CLIP_S)) + int(rng.integers(len(files)))]
     take = joined([held.take(file) for file in order])
@@ -122,14 +123,17 @@ def _forged(speech: Speech, kind: str, take: Take, part: range, other: Take, rng
         told.append(Segment(modality, what, round(part_s[0], 3), round(part_s[1], 3), offset_ms))
 
     face_kind = kind.split("+", maxsplit=1)[0]
+    elsewhere = max(range(part.start), range(part.stop, len(take.frames)), key=len)
     if face_kind in FACE_KINDS:
-        elsewhere = max(range(part.start), range(part.stop, len(take.frames)), key=len)
         donors = take.wides(elsewhere), other.wides(range(0, len(other.frames), 3))
         frames[part.start : part.stop], cells = forge_face(take, part, face_kind, donors, int(rng.integers(2**31)))
         masks = (part.start, cells)
         tell("video", face_kind)
     elif kind in {"frozen", "looped"}:
         frames[part.start : part.stop] = frozen(take, part) if kind == "frozen" else looped(take, part, float(rng.uniform(0.6, 1.6)))
+        tell("sync", kind)
+    elif kind == "spliced":
+        frames[part.start : part.stop] = spliced(take, part, elsewhere)
         tell("sync", kind)
     if kind == "dub":
         sound = with_sound(sound, part_s, other.sound)

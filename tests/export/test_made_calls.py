@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from export.data.call_forgery import MASK_CELL_PX, Take, forge_face, frozen, joined, looped, shifted, steadied, with_sound
-from export.data.call_making import CONTROL_KINDS, EDGE_S, KINDS, Forged, Held, Segment, _forged, make
+from export.data.call_forgery import MASK_CELL_PX, Take, forge_face, frozen, joined, looped, shifted, spliced, steadied, with_sound
+from export.data.call_making import ASKED_KINDS, EDGE_S, KINDS, Forged, Held, Segment, _forged, make
 from export.data.faces import frames_of
 from export.data.made_calls import labels_of, plan, read_calls, write
 from export.data.pool import PoolError, pool_folder, read_sound
@@ -60,6 +60,24 @@ def test_frozen_and_looped_pictures_were_shown_before():
     assert min(places) >= 20
     assert max(places) < 30
     assert np.abs(np.diff(places)).max() == 1
+
+
+def test_spliced_pictures_are_of_another_moment_and_run_on():
+    call = take(1)
+    shown = spliced(call, range(10, 40), range(40, 50))
+    places = [next(at for at, frame in enumerate(call.frames) if frame is picture) for picture in shown]
+    assert len(places) == 30
+    assert set(places) == set(range(40, 50))
+    assert np.abs(np.diff(places)).max() == 1
+
+
+def test_a_reanimation_moves_one_still():
+    call, part = take(1), range(20, 23)
+    moments = call.wides(range(9))
+    noise = [np.random.default_rng(place).integers(0, 255, moments[0].shape).astype(np.uint8) for place in range(9)]
+    noise[4] = moments[4]  # the one in the middle
+    shown = [np.stack(forge_face(call, part, "reanimation", (those, []), seed=3)[0]) for those in (moments, noise)]
+    assert (shown[0] == shown[1]).all()
 
 
 def test_a_sound_spliced_in_is_as_loud_and_stands_in_its_seconds_only():
@@ -145,20 +163,20 @@ def test_no_calls_is_one_clear_line(tmp_path):
         read_calls(tmp_path)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, *CONTROL_KINDS) if kind != "autoencoder"])
+@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, *ASKED_KINDS) if kind != "autoencoder"])
 def test_every_kind_forges_what_it_tells(kind):
     call, part = take(1, 100), range(30, 60)
     forged = _forged(lambda rng, seconds: ("G", take(4).sound), kind, call, part, take(2, 60), np.random.default_rng(1))
     told = {segment.modality for segment in forged.segments}
     faces = {"swap", "mouth", "reanimation", "mouth+voice"}
     wanted = {"video"} if kind in faces else set()
-    wanted |= {"sync"} if kind in {"dub", "shift", "frozen", "looped", "voice", "mouth+voice", "foreign"} else set()
+    wanted |= {"sync"} if kind in {"dub", "shift", "frozen", "looped", "voice", "mouth+voice", "foreign", "spliced"} else set()
     wanted |= {"audio"} if kind in {"voice", "mouth+voice"} else set()
     assert told == wanted
     assert all((segment.start_s, segment.end_s) == (1.2, 2.4) for segment in forged.segments)
     changed = [at for at, (new, old) in enumerate(zip(forged.frames, call.frames, strict=True)) if (new != old).any()]
     assert set(changed) <= set(part)
-    assert bool(changed) == (kind in faces | {"frozen", "looped"})
+    assert bool(changed) == (kind in faces | {"frozen", "looped", "spliced"})
     assert (forged.masks is not None) == (kind in faces)
     assert (forged.sound != call.sound).any() == (kind in {"dub", "shift", "voice", "mouth+voice", "foreign"})
     assert (forged.sound[: int(1.2 * AUDIO_RATE_HZ)] == call.sound[: int(1.2 * AUDIO_RATE_HZ)]).all()
