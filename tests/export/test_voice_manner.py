@@ -137,6 +137,7 @@ def test_half_of_what_a_page_sounds_like_is_taken_from_its_clips() -> None:
     moved, across = less_of_pages(standard, pages, fake, np.where(fake, 1 / fake.sum(), 1 / (~fake).sum()))
     assert moved[:12, 0, 0].tolist() == pytest.approx([1.0] * 6 + [-1.0] * 6)
     assert np.array_equal(moved[12:], standard[12:]), "a page without genuine clips stays as it is"
+    assert across is not None
     assert np.abs(across).tolist() == pytest.approx([1.0, 0.0])
 
 
