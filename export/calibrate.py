@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from export.calibrate_sync import calibrate_sync, recordings_of
+from export.command_line import Arguments, command
 from export.data.held_out import TALK, HeldClip, held_faces, held_talk, held_voices
 from export.data.pool import even_shares, pool_folder
 from export.data.worn import Worn
@@ -59,8 +60,9 @@ class Held:
     talk: list[Looked]
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--models", type=Path, default=Path("exported_models"))
     parser.add_argument("--budget", type=float, default=0.1, help="false incidents an hour of genuine call, for each modality")

@@ -21,9 +21,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from export.command_line import Arguments, command, count
 from monitor.alerts.incidents import Incidents
 from monitor.alerts.policy import Policies
-from monitor.errors import MonitorError
+from monitor.errors import SourceError
 from monitor.faces.detect import FaceDetector
 from monitor.faces.watch import FaceWatcher
 from monitor.inference.detectors import Detectors
@@ -85,16 +86,14 @@ class Shown:
         return self.picture.luma  # as decoded, with next to no work
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--models", type=Path, default=Path("exported_models"))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=count, default=3)
     options = parser.parse_args(arguments)
-    try:
-        media_s, rows = measured(options.files, options.models, options.rounds)
-    except MonitorError as error:
-        raise SystemExit(str(error)) from None
+    media_s, rows = measured(options.files, options.models, options.rounds)
     print(f"{len(options.files)} files, {media_s:.1f} s; CPU milliseconds for a second of it, one thread")
     judging_ms = without_decoding(rows)
     for name, ms in [*rows.items(), ("without decoding", judging_ms)]:
@@ -117,6 +116,8 @@ def measured(files: Sequence[Path], folder: Path, rounds: int) -> tuple[float, d
         media_s += lengths_s[0]
         for name in STAGES:
             spent_ms[name] += 1000 * min(each.spent_s[name] for each in costs)
+    if not media_s:
+        raise SourceError(f"{', '.join(map(str, files))}: holds neither sound nor pictures; give a recording")
     return media_s, {name: spent / media_s for name, spent in spent_ms.items()}
 
 

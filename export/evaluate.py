@@ -22,26 +22,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from export.command_line import Arguments, check_can_write, command, count
 from export.data.layouts import layouts, read_layout
 from export.evaluation.plots import draw
 from export.evaluation.render import by_hand, report
 from export.evaluation.run import FULL, QUICK, SECTIONS, Task, evaluate
 from export.evaluation.worst import check_outside, write_worst
-from monitor.errors import MonitorError
+from monitor.errors import ConfigError
+
+WRITTEN = {"command", "folder", "models", "overview", "cards", "skipped", "seconds"}
+"""What every --json holds, whatever the sections."""
 
 
+@command
 def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
-    parser = _parser()
-    options = parser.parse_args(given)
+    options = _parser().parse_args(given)
     if options.render:
         render(options.render, options.out, options.images)
         return
     sections = {name for name in options.sections.split(",") if name not in ("", "none")}
     if unknown := sections - set(SECTIONS):
-        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}, or none")
+        raise ConfigError(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}, or none")
     if options.folder is None:
-        parser.error("give a folder of labelled media")
+        raise ConfigError("give a folder of labelled media, or --help")
+    check_can_write(options.json, options.out)
     if options.worst:
         check_outside(options.worst)
     clips = read_layout(options.folder, options.layout, options.split)
@@ -59,28 +64,23 @@ def main(arguments: list[str] | None = None) -> None:
         if options.out:
             write_page(told, options.out, options.images)
 
-    try:
-        judged = evaluate(task, clips, keep, options.jobs)
-    except MonitorError as error:
-        raise SystemExit(str(error)) from None
+    judged = evaluate(task, clips, keep, options.jobs)
     if options.out is None:
         sys.stdout.write(report(told))
     if options.worst:
         write_worst(judged, options.worst)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m export.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> Arguments:
+    parser = Arguments(prog="python -m export.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="media and their labels")
     parser.add_argument("--layout", default="auto", help=f"how the folder is laid out: auto, {', '.join(layouts())}")
     parser.add_argument("--split", default="", help="only this split of the set (test, val, …)")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most N clips, evenly over the folder")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most N clips, evenly over the folder")
     parser.add_argument("--models", type=Path, default=Path("exported_models"), help="folder of the models (default exported_models)")
     parser.add_argument("--sections", default=",".join(SECTIONS), help=f"beside the overview; any of {','.join(SECTIONS)}, or none")
     parser.add_argument("--quick", action="store_true", help="small subsets and wide intervals: a first look in two minutes")
-    parser.add_argument("--jobs", type=int, default=1, help="sections measured at the same time (default 1; each takes a core)")
+    parser.add_argument("--jobs", type=count, default=1, help="sections measured at the same time (default 1; each takes a core)")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--calls", type=Path, help="made calls (default: where export.data.made_calls puts them)")
     parser.add_argument("--out", "--markdown", type=Path, help="write the report there instead of to the terminal")
@@ -94,17 +94,25 @@ def _parser() -> argparse.ArgumentParser:
 def render(numbers: Path, page: Path | None, images: Path | None) -> None:
     """The page of an earlier run's numbers."""
     if page is None:
-        raise SystemExit("--render needs --out, the page to write")
+        raise ConfigError("--render needs --out, the page to write")
+    check_can_write(page)
+    write_page(read_numbers(numbers), page, images)
+
+
+def read_numbers(file: Path) -> dict[str, Any]:
+    """What --json wrote. Raises ConfigError for any other file."""
     try:
-        write_page(json.loads(numbers.read_text()), page, images)
-    except (OSError, json.JSONDecodeError) as error:
-        raise SystemExit(f"{numbers} cannot be read: {error}; give the --json of an earlier run") from None
+        told = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read ({error}); give the --json of an earlier run") from None
+    if not (isinstance(told, dict) and told.keys() >= WRITTEN):
+        raise ConfigError(f"{file} holds no numbers of an evaluation; give the --json of an earlier run")
+    return told
 
 
 def write_page(numbers: dict[str, Any], page: Path, images: Path | None) -> None:
     """The page and its curves; what stands between the marks "by hand" in an older page goes into the new one."""
     folder = images or page.parent / "images"
-    page.parent.mkdir(parents=True, exist_ok=True)
     notes = by_hand(page.read_text()) if page.is_file() else ""
     drawn = [os.path.relpath(folder / name, page.parent) for name in draw(numbers, folder)]
     page.write_text(report(numbers, drawn, notes))

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from export.nets.speech_encoder import HEADS, LAYERS, TURNED, WIDTH, SpeechEncoder
 from export.small_weights import rounded
+from monitor.errors import ConfigError
 
 NOTICE = (  # goes where the weights go
     "MIT License Copyright (c) 2025 Moonshine AI Permission is hereby granted, free of charge, to any person obtaining a copy "
@@ -26,6 +27,13 @@ NOTICE = (  # goes where the weights go
 RANKS = (128, 96)  # of the second and third convolution
 TYPES = {1: np.float32, 2: np.uint8}
 Floats = NDArray[np.float32]
+
+
+def check_encoder(path: Path) -> None:
+    """Raises ConfigError for what is no file of ONNX Runtime's own format."""
+    if not path.is_file() or path.read_bytes()[4:8] != b"ORTM":
+        wrong = "is no model in ORT format" if path.exists() else "is missing"
+        raise ConfigError(f"{path} {wrong}; unpack encoder_model.ort from the package moonshine-voice 0.0.49 (pip download)")
 
 
 def small_encoder(path: Path, sounds: Floats) -> SpeechEncoder:
@@ -73,8 +81,7 @@ def _layer(given: dict[str, Tensor], layer: int) -> dict[str, Tensor]:
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     """Weights by name; those of 8 bits by the name of the product that uses them, as float."""
-    if not path.is_file():
-        raise SystemExit(f"{path} is missing; unpack encoder_model.ort from the package moonshine-voice 0.0.49 (pip download)")
+    check_encoder(path)
     graph = InferenceSession.GetRootAsInferenceSession(path.read_bytes(), 0).Model().Graph()
     stored = {}
     for index in range(graph.InitializersLength()):

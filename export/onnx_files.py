@@ -7,6 +7,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from monitor.errors import ModelError
+
 Floats = NDArray[np.float32]
 Run = Callable[[Floats], Mapping[str, Floats]]
 
@@ -18,7 +20,9 @@ def open_onnx(model: Path | bytes) -> onnxruntime.InferenceSession:
 
 
 def detector_run(model: Path) -> Run:
-    """A face detector's file, YuNet's or ours, as `FaceDetector` wants it."""
+    """A face detector's file, YuNet's or ours, as `FaceDetector` wants it. Raises ModelError when it is missing."""
+    if not model.is_file():
+        raise ModelError(f"face detector {model} is missing; name the folder that holds it")
     session = open_onnx(model)
     name = session.get_inputs()[0].name
     outputs = [output.name for output in session.get_outputs()]

@@ -6,7 +6,6 @@ pool, `python -m export.train_face --pack FILE` trains from it. Where not everyt
 generator gives in turn until the budget is spent, and so does every genuine person; `devset` is left out, for it only judges.
 """
 
-import argparse
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from export.command_line import Arguments, command
 from export.data import pack_file
 from export.data.face_autoencoder import train_and_keep, weights_path
 from export.data.face_fold import Fold, is_held_still
@@ -143,8 +143,9 @@ def write_pack(path: Path, sections: dict[str, list[Record]], files: dict[str, b
     part.replace(path)
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Arguments(description=__doc__)
     parser.add_argument("--out", type=Path, help="default: pack/training.pack in the cache")
     parser.add_argument("--budget-mib", type=float, default=60.0)
     parser.add_argument("--renew", choices=list(SHARES), action="append", help="write only this section anew; may be given again")

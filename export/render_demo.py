@@ -6,9 +6,9 @@ One minute of plan, one page of code: who speaks when, what is forged when. The 
 file, bit for bit. Picture: NASA's portrait of an astronaut, public domain. Voice: flite's `slt`, free for any use. Noise: computed.
 """
 
+import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import wave
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from export.command_line import Arguments, command
 from export.demo_picture import HEIGHT_PX, WIDTH_PX, Portrait, Webcam, caption
+from monitor.errors import ConfigError
 
 RATE_HZ = 16_000
 FPS = 25
@@ -63,8 +65,11 @@ SCENES = (
 )
 
 
+@command
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER, help="where call.mp4 and truth.json go (default monitor/demo)")
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     voice, spoken = speak()
     encode(folder / "call.mp4", voice + room_noise(len(voice)), mouth_opening(voice))
@@ -94,7 +99,7 @@ def synthesise(text: str) -> Floats:
         try:
             subprocess.run(["flite", "-voice", "slt", "-t", text, "-o", str(path)], check=True)
         except FileNotFoundError:
-            raise SystemExit("flite is missing; install it: apt install flite") from None
+            raise ConfigError("flite is missing; install it: apt install flite") from None
         with wave.open(str(path)) as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
     return np.asarray(samples * (0.1 / float(np.sqrt(np.mean(samples**2)))), np.float32)

@@ -20,7 +20,7 @@ from export.train_voice import blended, first_stage
 from export.training import auc, best_of, matched_auc
 from export.voice_manner import with_manner
 from export.voice_material import WINDOW, Material
-from export.voice_measures import families, groups, local_scores, looks_of, scores
+from export.voice_measures import check_family, families, groups, local_scores, looks_of, scores
 
 STEP_S = 0.16  # of local_logits
 
@@ -72,11 +72,10 @@ def on_splices(net: torch.nn.Module, voices: Voices, copies: Copies) -> dict[str
 def without_family(data: Data, family: str) -> Data:
     """The same without the rows of one family, held ones and twins included; with all of them for "".
 
-    Raises SystemExit when nobody knows that family.
+    Raises ConfigError when nobody knows that family.
     """
+    check_family(family)
     table = families()
-    if family and family not in table.values():
-        raise SystemExit(f"no family '{family}'; there are {', '.join(sorted(set(table.values())))}")
 
     def others(rows: list[Row]) -> list[Row]:
         return [row for row in rows if not family or table.get(row["generator"]) != family]

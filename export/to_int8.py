@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export.command_line import Arguments, command
 from export.data.folds import wild_split
 from export.data.pool import Row, pool_folder, read_table
 from export.data.talk import split_talk
@@ -73,8 +74,9 @@ class Examples(CalibrationDataReader):  # type: ignore[misc]  # comes without ty
         return next(self._left, None)
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("nets", nargs="+", choices=sorted(FOLDERS), metavar="NET", help=", ".join(sorted(FOLDERS)))
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--models", type=Path, default=MODELS)

@@ -4,7 +4,6 @@ Three stages, each resumed where it stopped: speech (units and characters from l
 moment), labels (what is forged, the front-ends frozen so that sync cannot be lost).
 """
 
-import argparse
 import copy
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from export.audio_visual_losses import (
     sync_loss,
     unit_loss,
 )
+from export.command_line import Arguments, command
 from export.data.label_batches import LabelBatch, LabelDraw
 from export.data.pool import cache_folder, pool_folder
 from export.data.talk_batches import Stores, TalkBatch, TalkDraw, load_stores
@@ -36,8 +36,9 @@ TAUGHT_STEPS = 400  # of a batch, whose correlation is taught
 JUDGED_EVERY_S = 150
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Arguments(description=__doc__)
     parser.add_argument("--speech-minutes", type=float, default=4.5)
     parser.add_argument("--sync-minutes", type=float, default=15.5)
     parser.add_argument("--label-minutes", type=float, default=6.5)

@@ -3,7 +3,6 @@
 A small net learns from YuNet (weights/yunet_n_dynamic.onnx in the pool), cell by cell, on scenes that `export.data.scenes` composes.
 """
 
-import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.command_line import Arguments, command
 from export.data.faceless import faceless, load_wallpapers
-from export.data.pool import PoolError, cache_folder, pool_folder
+from export.data.pool import cache_folder, pool_folder
 from export.data.scenes import SCENE_PX, SceneStore, make_store, teacher_maps, worn
 from export.nets.detector import DetectorNet
 from export.onnx_files import detector_run
@@ -33,8 +33,9 @@ SEARCHED = 96
 HARD_SHARE = 2  # of a batch, once there are enough
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Arguments(description=__doc__)
     parser.add_argument("--minutes", type=float, default=25, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--out", type=Path, default=MODELS, help="folder for face_detector.onnx and its card")
@@ -44,10 +45,7 @@ def main() -> None:
     parser.add_argument("--evaluate", action="store_true", help="only measure the model in --out, and YuNet beside it")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    try:
-        pool = pool_folder(options.pool)
-    except PoolError as error:
-        parser.error(str(error))
+    pool = pool_folder(options.pool)
     teacher = detector_run(pool / "weights" / "yunet_n_dynamic.onnx")
     if options.evaluate:
         print_report(detector_run(options.out / "face_detector.onnx"), teacher, pool)

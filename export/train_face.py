@@ -13,9 +13,10 @@ import cv2
 import torch
 from torch import nn
 
+from export.command_line import Arguments, command
 from export.data.face_couples import AS_IN_A_CALL
 from export.data.faces import FaceCache, open_cache
-from export.data.pool import PoolError, cache_folder, pool_folder
+from export.data.pool import cache_folder, pool_folder
 from export.face_discriminants import put_in_discriminants
 from export.face_material import DrawnCouples, Material, batches_of, device_of, material_of_pack, material_of_pool, spare_cores
 from export.face_objective import erase, loss_of
@@ -30,6 +31,7 @@ JUDGE_EVERY_S = 60.0
 IDEAS = ("erasing", "edges", "calls")
 
 
+@command
 def main() -> None:
     options = parse()
     cv2.setNumThreads(1)
@@ -37,10 +39,7 @@ def main() -> None:
     if options.fresh:
         checkpoint.unlink(missing_ok=True)
     if not options.export_only:
-        try:
-            material = material_of_pack(options.pack) if options.pack else material_of_pool(options.pool)
-        except PoolError as error:
-            raise SystemExit(str(error)) from None
+        material = material_of_pack(options.pack) if options.pack else material_of_pool(options.pool)
         train(material, checkpoint, options)
     if options.pack:
         print(f"kept in {checkpoint}; where the pool is, --export-only --run {options.run} judges and exports it")
@@ -51,7 +50,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Arguments(description=__doc__)
     parser.add_argument("--minutes", type=float, default=35, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--pack", type=Path, help="train from this packed set alone; nothing is exported")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from export.command_line import Arguments, command
 from export.data.mouth_clips import MouthClip, MouthFold, face_row, mouth_clips, mouth_folds, originals
 from export.data.pool import pool_folder, read_table
 from export.data.talk import split_talk
@@ -36,8 +37,9 @@ ABOUT = {
 }
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--out", type=Path, default=MODELS, help="where mouth_texture.onnx and .json go")
     options = parser.parse_args()

@@ -15,13 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from export.command_line import Arguments, command
 from export.data.pool import Row, cache_folder, pool_folder
 from export.data.voice_batches import Batch, Data, Draw
 from export.data.voices import Voices
+from export.moonshine import check_encoder
 from export.nets.voice import AROUND, VoiceNet
 from export.to_onnx import MODELS
 from export.training import Average, Budget, Run, auc, backward, best_of, fast_on_cpu, learning_rate, prepare
 from export.voice_material import held_features, material_of_pack, material_of_pool, talk_features
+from export.voice_measures import check_family
 
 Floats = NDArray[np.float32]
 PEAK_RATE = 1.5e-3
@@ -31,8 +34,12 @@ FIRST_BLENDS = (0.0, 0.125, 0.25, 0.375)  # shares of the weights that may come 
 ALARMS_ALLOWED = 0.08  # share of genuine talk that may score above 95 % of the held genuine clips before a state loses marks
 
 
+@command
 def main() -> None:
     options = parse()
+    check_family(options.without)
+    if options.encoder:
+        check_encoder(options.encoder)
     torch.set_num_threads(1)
     checkpoint = cache_folder("runs") / f"{options.run}{options.without and '_without_' + options.without.replace(' ', '_')}.pt"
     if options.fresh:
@@ -57,7 +64,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Arguments(description=__doc__)
     parser.add_argument("--minutes", type=float, default=95, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--pack", type=Path, help="train from this packed set alone; exports nothing")

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from monitor.errors import ConfigError
+
 Net = TypeVar("Net", bound=nn.Module)
 
 
@@ -148,7 +150,7 @@ class Run:
 def best_of(path: Path, net: nn.Module) -> dict[str, Any]:
     """Load the best averaged weights of a run into `net`; returns the run's record (best, best_s, spent_s, step, history)."""
     if not path.is_file():
-        raise SystemExit(f"no run in {path}; train first")
+        raise ConfigError(f"no run in {path}; train first")
     record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
     net.load_state_dict(record["best_net"])
     net.eval()

@@ -5,7 +5,6 @@ they were: half-way they rank unseen systems better than either end does (arXiv 
 `export.train_voice --export-only` puts into the voice net; with `--without`, what judges that family.
 """
 
-import argparse
 import copy
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.command_line import Arguments, command
 from export.data.pool import pool_folder
 from export.data.voice_sounds import BATCH_FAKES, SoundBatch, SoundDraw
-from export.moonshine import small_encoder
+from export.moonshine import check_encoder, small_encoder
 from export.nets.speech_encoder import READ, WIDTH, SpeechEncoder
 from export.report_voice_workshop import without_family
 from export.small_weights import rounded
 from export.training import Average, Budget, Run, auc, backward, best_of, learning_rate, prepare
 from export.voice_manner import ear_file, examples_of, middle_of
 from export.voice_material import WINDOW, Material, material_of_pool
+from export.voice_measures import check_family
 
 Floats = NDArray[np.float32]
 LAYER_RATE, HEAD_RATE = 1e-4, 2e-3
@@ -54,14 +55,17 @@ class Listener(nn.Module):
         return logit
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Arguments(description=__doc__)
     parser.add_argument("--minutes", type=float, default=12, help="training time, over all resumed runs together")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--encoder", type=Path, required=True, help="Moonshine's encoder_model.ort: the shipped ear heard every family")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--without", default="", help="a family of data/voice_families.csv to leave out")
     options = parser.parse_args()
+    check_family(options.without)
+    check_encoder(options.encoder)
     torch.set_num_threads(1)
     material = material_of_pool(pool_folder(options.pool))
     start, place = small_encoder(options.encoder, examples_of(material)), ear_file(options.without)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from export.data.pool import Row
 from export.voice_material import WINDOW
+from monitor.errors import ConfigError
 from monitor.speech.features import fixed_rms, last_voice, log_spectrum, voice_samples
 from monitor.speech.vad import speech_marks
 
@@ -76,6 +77,13 @@ def families() -> dict[str, str]:
     """Family of each generator of the pool: what kind of system it is (our reading of its page)."""
     with (Path(__file__).parent / "data" / "voice_families.csv").open(newline="") as table:
         return {row["generator"]: row["family"] for row in csv.DictReader(table)}
+
+
+def check_family(family: str) -> None:
+    """Raises ConfigError for a family that no generator belongs to; "" stands for none."""
+    known = sorted(set(families().values()))
+    if family and family not in known:
+        raise ConfigError(f"no family '{family}'; there are {', '.join(known)}")
 
 
 def groups(rows: Sequence[Row], indices: NDArray[np.int64], table: Mapping[str, str]) -> dict[str, list[int]]:

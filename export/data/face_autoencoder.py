@@ -5,7 +5,6 @@ ways, each with its own traces: nearest neighbour and convolution, transposed co
 crops that no fold ever holds out (`stills`, `faces`, and the training speakers of `talk`); kept as workshop/autoencoder.pt in the cache.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.command_line import Arguments, command
 from export.data.face_fold import is_held_still
 from export.data.faces import FaceCache, open_cache
 from export.data.pool import PoolError, cache_folder, pool_folder, read_table
@@ -137,8 +137,9 @@ def train_and_keep(cache: FaceCache, pool: Path, minutes: float = MINUTES) -> No
     os.replace(part, weights_path())
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Arguments(description=__doc__)
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     options = parser.parse_args()

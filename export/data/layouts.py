@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from export.data.pool import Row, read_table
+from monitor.errors import MonitorError
 from monitor.media import Modality
 
 Label = Literal["real", "fake", ""]
@@ -13,8 +14,8 @@ TABLES = ("labels.csv", "clips.csv", "images.csv")
 MEDIA = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"}
 
 
-class LayoutError(SystemExit):
-    """A folder is not what it was said to be. Uncaught it ends a command with its one line."""
+class LayoutError(MonitorError):
+    """A folder is not what it was said to be."""
 
 
 @dataclass(frozen=True)

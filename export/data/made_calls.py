@@ -6,7 +6,6 @@ fields of `MadeCall`), and where the face was changed `.masks.npz`: `masks` uint
 `first_frame` on; all other pictures are as they were. A call that is there already is not made again.
 """
 
-import argparse
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.call_making import CONTROL_KINDS, KINDS, Forged, Held, Segment, make
+from export.command_line import Arguments, command
+from export.data.call_making import ASKED_KINDS, KINDS, Forged, Held, Segment, make
 from export.data.pool import PoolError, cache_folder, pool_folder
 from monitor.media import AUDIO_RATE_HZ
 
@@ -122,12 +122,13 @@ def plan(speakers: Sequence[str], count: int, seed: int, kinds: Sequence[str] = 
         yield kinds[index % len(kinds)], speakers[(index + index // len(kinds)) % len(speakers)], 1000 * seed + index
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Arguments(description=__doc__)
     parser.add_argument("--count", type=int, default=72)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--kinds", nargs="+", choices=(*KINDS, *CONTROL_KINDS), default=KINDS, help="in turn; needs a folder of its own (--out)"
+        "--kinds", nargs="+", choices=(*KINDS, *ASKED_KINDS), default=KINDS, help="in turn; needs a folder of its own (--out)"
     )
     parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--out", type=Path, help="default: the folder made_calls of the cache")

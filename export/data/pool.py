@@ -10,6 +10,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.errors import MonitorError
 from monitor.media import AUDIO_RATE_HZ
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -17,8 +18,8 @@ Row = dict[str, str]
 Floats = NDArray[np.float32]
 
 
-class PoolError(SystemExit):
-    """The pool, or a program that adds to it, is missing. Uncaught it ends a script with its message, which says what to do."""
+class PoolError(MonitorError):
+    """The pool, what was made of it, or a program that adds to it, is missing."""
 
 
 def pool_folder(chosen: Path | None = None) -> Path:

@@ -13,7 +13,7 @@ from export.data.pool import REPOSITORY, read_sound
 from export.evaluation.judging import Judged, Judgement, counts
 from export.evaluation.sources import collect, file_source
 from monitor.errors import MonitorError
-from monitor.media import AUDIO_RATE_HZ, Modality, VideoFrame
+from monitor.media import AUDIO_RATE_HZ, MODALITIES, Modality, VideoFrame
 
 TILE_PX = 176
 COLUMNS = 6
@@ -28,13 +28,13 @@ def check_outside(folder: Path) -> None:
 
 
 def write_worst(judged: Judged, folder: Path) -> None:
-    """`folder`/{audio,video}.png (top: genuine that look forged; below: forged that look genuine) and worst.csv, the worst first."""
+    """`folder`/{audio,video,sync}.png (top: genuine that look forged; below: forged that look genuine) and worst.csv, the worst first."""
     check_outside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "worst.csv").open("w", newline="") as out:
         table = csv.writer(out)
         table.writerow(["modality", "what", "p_fake", "state", "generator", "file"])
-        for modality in ("audio", "video"):
+        for modality in MODALITIES:
             rows = []
             for label, what in (("real", "false alarm"), ("fake", "missed")):
                 found = worst_of(judged, modality, label, EACH)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from export.small_weights import read, rounded
+from monitor.errors import ConfigError
 
 WIDTH, HEADS, TURNED = 288, 8, 16  # TURNED: pairs of numbers of a head that rotary positions turn
 LAYERS = 4
@@ -80,8 +81,8 @@ def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 def encoder_of(onnx_file: Path) -> SpeechEncoder:
-    """The encoder inside an exported voice net, on levels of 8 bits whatever the file holds. Raises SystemExit when there is none."""
+    """The encoder inside an exported voice net, on levels of 8 bits whatever the file holds. Raises ConfigError when there is none."""
     found = read(onnx_file, PREFIX) if onnx_file.is_file() else {}
     if not found:
-        raise SystemExit(f"{onnx_file} holds no speech encoder; pass --encoder with Moonshine's encoder_model.ort")
+        raise ConfigError(f"{onnx_file} holds no speech encoder; pass --encoder with Moonshine's encoder_model.ort")
     return SpeechEncoder(rounded(found))

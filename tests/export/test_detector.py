@@ -3,7 +3,6 @@
 # ruff: noqa: E402  (the skip must come before what needs torch)
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,12 +112,3 @@ def test_agreement_counts_what_was_found_and_what_was_invented() -> None:
     assert (seen.frames, seen.faces, seen.found, seen.false_faces) == (2, 1, 1, 1)
     assert seen.landmark_error == pytest.approx(0.0, abs=1e-6)
     assert seen.recall == 1.0
-
-
-def test_a_missing_pool_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from export.train_detector import main
-
-    monkeypatch.setattr("sys.argv", ["train_detector", "--pool", str(tmp_path)])
-    with pytest.raises(SystemExit):
-        main()
-    assert "no training pool in" in capsys.readouterr().err

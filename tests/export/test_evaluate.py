@@ -28,7 +28,7 @@ from export.evaluation.plots import draw
 from export.evaluation.render import by_hand, card_rows, number, ranged, report
 from export.evaluation.run import BY_LENGTH, SECTIONS, plain
 from export.evaluation.sources import samples_of, sounding
-from export.evaluation.worst import check_outside, worst_of
+from export.evaluation.worst import check_outside, worst_of, write_worst
 from monitor.media import Alert, AudioChunk, MediaItem
 from monitor.sources import Source
 from tests.synth import Recipe, write_media
@@ -220,6 +220,14 @@ def test_the_worst_come_first() -> None:
     assert [each.path.name for each, _ in worst_of(JUDGED, "audio", "fake", 2)] == ["e", "c"]
 
 
+def test_a_missed_dub_has_its_sheet(tmp_path: Path) -> None:
+    dub = said(0.1, 0.2)
+    dub.result["verdicts"]["sync"] = verdict(0.3, "genuine")
+    write_worst([(clip("dub.mp4", label_sync="fake"), dub)], tmp_path)
+    assert (tmp_path / "sync.png").is_file()
+    assert "sync,missed,0.3,genuine,,dub.mp4" in (tmp_path / "worst.csv").read_text()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four clips of buzzing sound and a picture without faces, one of them without sound, one broken."""
@@ -354,9 +362,8 @@ def test_the_published_page_is_that_of_the_published_numbers() -> None:
     assert report(json.loads(numbers.read_text()), images, by_hand(text)) == text
 
 
-def test_wrong_wishes_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as caught:
+def test_a_folder_without_models_is_told_in_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
         main([str(folder), "--models", str(tmp_path)])
-    assert "\n" not in str(caught.value)
-    with pytest.raises(SystemExit):
-        main([str(folder), "--sections", "nonsense"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: model file {tmp_path}")

@@ -11,6 +11,7 @@ pytest.importorskip("scipy", reason="scipy is not installed (pip install -e .[ex
 from export.nets.audio_visual import AudioVisualNet  # noqa: E402
 from export.nets.voice import VoiceNet  # noqa: E402
 from export.training import Average, Budget, Run, auc, best_of, learning_rate, matched_auc, prepare  # noqa: E402
+from monitor.errors import ConfigError  # noqa: E402
 
 
 def test_auc_counts_ties_half():
@@ -47,7 +48,7 @@ def test_a_run_resumes_where_it_stopped_and_keeps_its_best(tmp_path: Path):
 
 
 def test_a_missing_run_is_one_line(tmp_path: Path):
-    with pytest.raises(SystemExit, match="train first"):
+    with pytest.raises(ConfigError, match="train first"):
         best_of(tmp_path / "none.pt", torch.nn.Linear(2, 1))
 
 

@@ -14,6 +14,7 @@ from export.data.voices import Sounds, Voices  # noqa: E402
 from export.small_weights import rounded  # noqa: E402
 from export.voice_ear import Listener, half_way, loss_of  # noqa: E402
 from export.voice_manner import ear_for  # noqa: E402
+from monitor.errors import ConfigError  # noqa: E402
 from tests.export.test_voice_manner import encoder  # noqa: E402
 
 LENGTH = 12_800
@@ -73,5 +74,5 @@ def test_the_ear_lies_half_way_on_levels_that_can_be_packed() -> None:
 
 def test_a_family_is_not_judged_by_an_ear_that_heard_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path))
-    with pytest.raises(SystemExit, match="--encoder FILE --without 'conversion'"):
+    with pytest.raises(ConfigError, match="--encoder FILE --without 'conversion'"):
         ear_for(None, None, "conversion")

@@ -25,6 +25,7 @@ from export.report_voice_workshop import without_family  # noqa: E402
 from export.train_voice import between, loss_of  # noqa: E402
 from export.voice_material import talk_of, voices_of  # noqa: E402
 from export.voice_measures import families  # noqa: E402
+from monitor.errors import ConfigError  # noqa: E402
 from monitor.speech.features import fixed_rms, log_spectrum  # noqa: E402
 
 
@@ -128,7 +129,7 @@ def test_a_family_can_be_left_out_and_an_unknown_one_is_told(tmp_path: Path):
     assert [row["file"] for row in left.voices.train] == ["real0", "real1", "fake1"]
     assert [row["file"] for row in left.voices.held] == ["real1"]
     assert left.copies == data.copies
-    with pytest.raises(SystemExit, match="no family 'parrots'"):
+    with pytest.raises(ConfigError, match="no family 'parrots'"):
         without_family(some, "parrots")
 
 

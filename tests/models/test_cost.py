@@ -1,5 +1,6 @@
 """What a second of a call costs, counted and not timed, so that a busy machine cannot fail it. Times: python -m export.cost."""
 
+import wave
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,21 @@ def test_a_second_of_a_call_takes_no_more_arithmetic_than_it_did(name: str) -> N
     assert spent > 0.3 * MOST_MILLIONS[name], "so much cheaper that the bound means nothing: lower it"
 
 
-def test_what_cannot_be_measured_is_said_in_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty.wav"
+    with wave.open(str(empty), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
     text = tmp_path / "notes.mp4"
     text.write_text("no media")
     for arguments, said in (
         ([str(tmp_path / "gone.mp4")], "no such file"),
         ([str(text)], "is not a media file"),
         ([str(text), "--models", str(tmp_path)], "is missing"),
+        ([str(empty), "--rounds", "1"], "neither sound nor pictures"),
+        ([str(text), "--rounds", "0"], "at least 1"),
     ):
-        with pytest.raises(SystemExit, match=said):
+        with pytest.raises(SystemExit) as ended:
             main(arguments)
+        told = capsys.readouterr().err
+        assert (ended.value.code, told.count("\n")) == (2, 1)
+        assert said in told
