@@ -54,3 +54,11 @@ def check_can_write(*files: Path | None) -> None:
             raise ConfigError(f"{file} cannot be written: there is no folder {file.parent}; make it, or name another")
         if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
             raise ConfigError(f"{file} cannot be written: it is a folder or protected; name another file")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes it where it is not there yet. Raises ConfigError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} is no folder and cannot be made one ({error.strerror}); name another") from None

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from export.command_line import Arguments, check_can_write, command, count
+from export.command_line import Arguments, check_can_write, command, count, make_folder
 from export.data.layouts import layouts, read_layout
 from export.evaluation.plots import draw
 from export.evaluation.render import by_hand, report
@@ -47,8 +47,11 @@ def main(arguments: list[str] | None = None) -> None:
     if options.folder is None:
         raise ConfigError("give a folder of labelled media, or --help")
     check_can_write(options.json, options.out)
+    if options.images:
+        make_folder(options.images)
     if options.worst:
         check_outside(options.worst)
+        make_folder(options.worst)
     clips = read_layout(options.folder, options.layout, options.split)
     if options.limit:
         clips = clips[:: max(1, len(clips) // options.limit)][: options.limit]

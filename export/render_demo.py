@@ -20,7 +20,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from export.command_line import Arguments, command
+from export.command_line import Arguments, command, make_folder
 from export.demo_picture import HEIGHT_PX, WIDTH_PX, Portrait, Webcam, caption
 from monitor.errors import ConfigError
 
@@ -70,7 +70,7 @@ def main() -> None:
     parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER, help="where call.mp4 and truth.json go (default monitor/demo)")
     folder: Path = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     voice, spoken = speak()
     encode(folder / "call.mp4", voice + room_noise(len(voice)), mouth_opening(voice))
     (folder / "truth.json").write_text(json.dumps(truth(spoken), indent=2) + "\n")
@@ -86,7 +86,7 @@ def speak() -> tuple[Floats, list[tuple[float, float]]]:
         first = int((scene.start_s + 0.1) * RATE_HZ)
         end_s = (first + len(words)) / RATE_HZ
         if end_s > scene.end_s:
-            raise SystemExit(f"the text of the scene at {scene.start_s:g} s takes until {end_s:.1f} s; shorten it")
+            raise ConfigError(f"the text of the scene at {scene.start_s:g} s takes until {end_s:.1f} s; shorten it")
         voice[first : first + len(words)] = words
         spoken.append((scene.start_s, round(end_s, 1)))
     return voice, spoken

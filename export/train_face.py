@@ -24,6 +24,7 @@ from export.face_report import clip_scores, export_best, fold_auc, some_of_each_
 from export.nets.face import FaceNet
 from export.to_onnx import MODELS
 from export.training import Average, Budget, Run, backward, fast_on_cpu, learning_rate, prepare
+from monitor.errors import ConfigError
 
 COUPLES, COUPLES_ON_GPU = 16, 64
 PEAK_RATE = 2e-3
@@ -34,6 +35,8 @@ IDEAS = ("erasing", "edges", "calls")
 @command
 def main() -> None:
     options = parse()
+    if options.start_from and not options.start_from.is_file():
+        raise ConfigError(f"{options.start_from} is missing; --start-from takes the checkpoint of an earlier run")
     cv2.setNumThreads(1)
     checkpoint = cache_folder("runs") / f"{options.run}.pt"
     if options.fresh:

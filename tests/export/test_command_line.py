@@ -30,6 +30,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     """Runs a command that must fail, beside an empty cache and a pool with an empty data/; returns its one line."""
     (tmp_path / "pool" / "data").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     monkeypatch.setenv("DEEPFAKE_POOL", str(tmp_path / "pool"))
     monkeypatch.setenv("DEEPFAKE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -65,6 +66,7 @@ def test_every_command_tells_a_wrong_argument_in_one_line(name: str, failing: Fa
         ("voice_ear", "--encoder gone", "gone is missing"),
         ("voice_ear", "--encoder empty", "empty is no model in ORT format"),
         ("voice_ear", "--encoder gone --without parrots", "no family 'parrots'"),
+        ("train_face", "--start-from gone", "gone is missing"),
         ("evaluate", "", "give a folder"),
         ("evaluate", "gone", "gone is no folder"),
         ("evaluate", "empty --sections nonsense", "no section nonsense"),
@@ -73,6 +75,9 @@ def test_every_command_tells_a_wrong_argument_in_one_line(name: str, failing: Fa
         ("evaluate", "empty --jobs none", "'none' is no whole number of at least 1"),
         ("evaluate", "empty --json gone/numbers.json", "there is no folder gone"),
         ("evaluate", "empty --out gone/page.md", "there is no folder gone"),
+        ("evaluate", "empty --worst file/worst", "file/worst is no folder"),
+        ("evaluate", "empty --images file", "file is no folder"),
+        ("render_demo", "file", "file is no folder"),
         ("evaluate", "--render numbers.json", "--render needs --out"),
         ("evaluate", "--render numbers.json --out page.md", "numbers.json cannot be read"),
     ],
