@@ -12,7 +12,7 @@ from monitor.media import AUDIO_RATE_HZ
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file is like beside its content; NaN where it has no such track."""
+    """What a file is like beside its content; NaN, or no name, where it has no such track. `sound_codec` with its rate and channels."""
 
     leading_silence_s: float
     loudness_db: float
@@ -22,7 +22,8 @@ class Facts:
     frame_rate_hz: float
     length_s: float
     has_sound: float
-    codecs: str
+    picture_codec: str
+    sound_codec: str
 
 
 def facts_of(clip: LabelledClip) -> Facts:
@@ -36,7 +37,8 @@ def facts_of(clip: LabelledClip) -> Facts:
             sizes[packet.stream_index] += packet.size
         height = float(video.codec_context.height) if video else nan
         rate = float(video.average_rate or 0) if video else nan
-        codecs = "+".join(stream.codec_context.name for stream in (video, audio) if stream)
+        picture_codec = video.codec_context.name if video else ""
+        sound_codec = f"{audio.codec_context.name} {audio.rate / 1000:g} kHz {audio.layout.name}" if audio else ""
         kbps = [sizes[stream.index] * 8e-3 / max(length_s, 0.1) if stream else nan for stream in (video, audio)]
     sound = read_sound(clip.path) if audio else np.zeros(0, np.float32)
     return Facts(
@@ -48,8 +50,15 @@ def facts_of(clip: LabelledClip) -> Facts:
         frame_rate_hz=rate,
         length_s=length_s,
         has_sound=float(audio is not None),
-        codecs=codecs,
+        picture_codec=picture_codec,
+        sound_codec=sound_codec,
     )
+
+
+def length_s(clip: LabelledClip) -> float:
+    """Of the whole file, as its container tells. Raises av.FFmpegError for what is no media."""
+    with av.open(str(clip.path)) as container:
+        return (container.duration or 0) / 1e6
 
 
 def leading_silence_s(samples: Floats) -> float:

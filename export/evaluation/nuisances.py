@@ -6,38 +6,23 @@ comparing only within one name.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from export.data.layouts import LabelledClip
-from export.data.sound import through_codec, trim_silence
+from export.evaluation.equalised import CALL_WAYS, PICTURE_WAYS, SOUND_WAYS, cut_around, without_sound
 from export.evaluation.facts import Facts, facts_of
-from export.evaluation.judging import Judged, Product, counts, progress_bar, scores_of, union_label, union_scores
+from export.evaluation.judging import Judged, Product, counts, progress_bar, scores_of
+from export.evaluation.looks import Portrait, portraits
 from export.evaluation.metrics import Scores, auc, matched
-from export.evaluation.robustness import at_loudness, degraded
-from export.evaluation.sources import file_source, only, pictures_of, samples_of, showing, sounding, thinned
-from monitor.media import AUDIO_RATE_HZ, AudioChunk, MediaItem, Modality, Pixels, VideoFrame
-from monitor.sources import Source
+from monitor.media import AudioChunk, Modality, VideoFrame
 
 Told = dict[str, Any]
-EQUAL_HEIGHT_PX = 176
-EQUAL_HZ = 12.5
-EQUAL_DB = -26.0
-EQUAL_S = 2.4
 LONGEST_S = 6.0  # media judged of each clip when it is equalised
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a nuisance is made equal: its name and the way in words, and the function from a clip's items to a source."""
-
-    word: str
-    how: str
-    change: Callable[[list[MediaItem], np.random.Generator], Source]
 
 
 def alone(values: Sequence[float], forged: Sequence[bool]) -> float:
@@ -83,45 +68,21 @@ def nuisances(product: Product, judged: Judged, chosen: dict[Modality, list[Labe
     """One row for each nuisance and modality. `chosen`: the clips that are judged again, equalised."""
     facts = _facts(judged)
     known = [(clip, said) for clip, said in judged if clip.path in facts]
+    shown = portraits(product, _of(known, "video"))
     rows: list[Told | None] = [*_changed(product, known, facts, chosen["audio"], "audio")]
     rows += _changed(product, known, facts, chosen["video"], "video")
-    rows.append(_having_sound(product, known, facts, chosen["video"]))
+    rows += _calls_changed(product, known, facts, chosen["sync"])
+    rows += [_having_sound(product, known, facts, chosen["video"]), _face_share(product, known, shown, chosen["video"])]
+    rows.append(_look([(_with(clip, shown), said) for clip, said in known], "video", BORDER, "portrait: plain or busy surroundings"))
     rows += [_look(known, modality, name, word) for modality, name, word in LOOKS]
     rows += [_named(known, modality, "source", [clip.source for clip, _ in _of(known, modality)]) for modality in ("audio", "video")]
-    rows += [_named(known, m, "codecs", [facts[clip.path].codecs for clip, _ in _of(known, m)]) for m in ("audio", "video")]
+    rows.append(_named(known, "video", "codec of the pictures", [facts[clip.path].picture_codec for clip, _ in _of(known, "video")]))
+    rows += [_named(known, m, "codec of the sound", [facts[clip.path].sound_codec for clip, _ in _of(known, m)]) for m in HEARD]
     return [row for row in rows if row]
 
 
-SOUND_WAYS: dict[str, Way] = {
-    "leading_silence_s": Way(
-        "silence at the start", "silence trimmed at both ends", lambda items, rng: sounding(trim_silence(samples_of(items)))
-    ),
-    "sound_kbps": Way(
-        "bitrate of the sound",
-        "all through Opus at 16 kbit/s",
-        lambda items, rng: sounding(through_codec(samples_of(items), "opus", 16_000)),
-    ),
-    "loudness_db": Way("loudness", f"all at {EQUAL_DB:g} dBFS", lambda items, rng: sounding(at_loudness(samples_of(items), EQUAL_DB))),
-    "length_s": Way("length", f"all cut to {EQUAL_S} s", lambda items, rng: sounding(samples_of(items)[: int(EQUAL_S * AUDIO_RATE_HZ)])),
-}
-PICTURE_WAYS: dict[str, Way] = {
-    "picture_kbps": Way(
-        "bitrate of the pictures",
-        "all through one H.264 encoder",
-        lambda items, rng: showing(degraded(pictures_of(items), "h264", 3, rng)),
-    ),
-    "height_px": Way(
-        "resolution",
-        f"all resized to {EQUAL_HEIGHT_PX} px",
-        lambda items, rng: showing([replace(frame, picture=Pixels(_resized(frame.rgb))) for frame in pictures_of(items)]),
-    ),
-    "frame_rate_hz": Way(
-        "frame rate", f"all at {EQUAL_HZ} pictures a second", lambda items, rng: showing(thinned(pictures_of(items), EQUAL_HZ))
-    ),
-    "length_s": Way(
-        "length", f"all cut to {EQUAL_S} s", lambda items, rng: showing([frame for frame in pictures_of(items) if frame.time_s < EQUAL_S])
-    ),
-}
+BORDER = "n_border"
+HEARD: tuple[Modality, ...] = ("audio", "sync")
 LOOKS: tuple[tuple[Modality, str, str], ...] = (
     ("video", "n_sharp", "sharpness"),
     ("video", "n_luma", "brightness"),
@@ -133,7 +94,7 @@ LOOKS: tuple[tuple[Modality, str, str], ...] = (
 )
 
 
-def _facts(judged: Judged) -> dict[Any, Facts]:
+def _facts(judged: Judged) -> dict[Path, Facts]:
     found = {}
     with progress_bar() as bar:
         task = bar.add_task("measuring nuisances", total=len(judged))
@@ -149,47 +110,69 @@ def _of(known: Judged, modality: Modality) -> Judged:
     return [(clip, said) for clip, said in known if counts(clip, modality) and said.p(modality) is not None]
 
 
-def _changed(product: Product, known: Judged, facts: dict[Any, Facts], clips: list[LabelledClip], modality: Modality) -> list[Told]:
+def _changed(product: Product, known: Judged, facts: Mapping[Path, Facts], clips: list[LabelledClip], modality: Modality) -> list[Told]:
     """The nuisances that are equalised by changing the media of some clips."""
     ways = SOUND_WAYS if modality == "audio" else PICTURE_WAYS
-    mine = [clip for clip, _ in known if counts(clip, modality)]
-    forged = [clip.label(modality) == "fake" for clip in mine]
     changes = {name: way.change for name, way in ways.items()}
     again = product.judge_ways(clips, AudioChunk if modality == "audio" else VideoFrame, changes, LONGEST_S, f"{modality} made equal")
+    return [
+        _row(modality, way.word, way.how, _alone(known, facts, modality, name), known, again[name])
+        for name, way in ways.items()
+        if again[name]
+    ]
+
+
+def _calls_changed(product: Product, known: Judged, facts: Mapping[Path, Facts], clips: list[LabelledClip]) -> list[Told]:
+    """What must not decide whether lips and voice belong together, equalised with both tracks."""
+    mine = [clip for clip in clips if clip.path in facts]
     rows = []
-    for name, way in ways.items():
-        scores = scores_of(again[name], modality)
-        paths = {clip.path for clip, said in again[name] if said.p(modality) is not None}
-        rows.append(
-            {
-                "nuisance": way.word,
-                "modality": modality,
-                "alone": alone([getattr(facts[clip.path], name) for clip in mine], forged),
-                "before": auc(scores_of([(clip, said) for clip, said in known if clip.path in paths], modality)),
-                "after": auc(scores),
-                "forged": int(scores.forged.sum()),
-                "clips": len(scores.p),
-                "how": way.how,
-            }
-        )
+    for name, way in CALL_WAYS.items() if mine else ():
+        again = product.judge_all(mine, f"sync, {way.word}", lambda clip, way=way: way.source(clip, facts[clip.path]))  # type: ignore[misc]
+        rows.append(_row("sync", way.word, way.how, _alone(known, facts, "sync", name), known, again))
     return rows
 
 
-def _having_sound(product: Product, known: Judged, facts: dict[Any, Facts], chosen: list[LabelledClip]) -> Told:
-    """Whether there is sound at all: the union's label from that alone, and the union's AUC when nobody has sound."""
-    mine = [clip for clip, _ in known if union_label(clip) and not clip.derived]
-    again = product.judge_all(chosen, "nobody has sound", lambda clip: only(file_source(clip.path), VideoFrame))
-    paths = {clip.path for clip in chosen}
+def _having_sound(product: Product, known: Judged, facts: Mapping[Path, Facts], chosen: list[LabelledClip]) -> Told:
+    """Over labels of faces: a forged voice would go with the sound that is taken away."""
+    again = product.judge_all(chosen, "nobody has sound", without_sound)
+    return _row("video", "having sound", "sound taken from all", _alone(known, facts, "video", "has_sound"), known, again)
+
+
+def _face_share(product: Product, known: Judged, shown: Mapping[Path, Portrait], chosen: list[LabelledClip]) -> Told | None:
+    mine = [clip for clip in chosen if clip.path in shown]
+    if not mine:
+        return None
+    again = product.judge_all(mine, "faces of one share", lambda clip: cut_around(clip, shown[clip.path].box))
+    faces = [clip for clip, _ in known if clip.path in shown]
+    told = alone([shown[clip.path].face_share for clip in faces], [clip.label_video == "fake" for clip in faces])
+    return _row("video", "portrait: the face's share of the picture", "all cut around the face alike", told, known, again)
+
+
+def _alone(known: Judged, facts: Mapping[Path, Facts], modality: Modality, name: str) -> float:
+    mine = [clip for clip, _ in known if counts(clip, modality)]
+    return alone([getattr(facts[clip.path], name) for clip in mine], [clip.label(modality) == "fake" for clip in mine])
+
+
+def _row(modality: Modality, word: str, how: str, told: float, known: Judged, again: Judged) -> Told:
+    """`again`: the clips judged equalised; `before` is counted over those of them that are judged still."""
+    scores = scores_of(again, modality)
+    paths = {clip.path for clip, said in again if counts(clip, modality) and said.p(modality) is not None}
     return {
-        "nuisance": "having sound",
-        "modality": "union",
-        "alone": alone([facts[clip.path].has_sound for clip in mine], [union_label(clip) == "fake" for clip in mine]),
-        "before": auc(union_scores([(clip, said) for clip, said in known if clip.path in paths])),
-        "after": auc(union_scores(again)),
-        "forged": int(union_scores(again).forged.sum()),
-        "clips": len(chosen),
-        "how": "sound taken from all",
+        "nuisance": word,
+        "modality": modality,
+        "alone": told,
+        "before": auc(scores_of([(clip, said) for clip, said in known if clip.path in paths], modality)),
+        "after": auc(scores),
+        "forged": int(scores.forged.sum()),
+        "clips": len(scores.p),
+        "how": how,
     }
+
+
+def _with(clip: LabelledClip, shown: Mapping[Path, Portrait]) -> LabelledClip:
+    """With its surroundings among the nuisances, where its face was found."""
+    seen = shown.get(clip.path)
+    return replace(clip, nuisances={**clip.nuisances, BORDER: seen.border}) if seen else clip
 
 
 def _look(known: Judged, modality: Modality, column: str, word: str) -> Told | None:
@@ -211,24 +194,19 @@ def _look(known: Judged, modality: Modality, column: str, word: str) -> Told | N
 
 
 def _named(known: Judged, modality: Modality, word: str, names: Sequence[str]) -> Told | None:
+    """A nuisance without order, equalised by comparing within one name. One that is the same for all tells nothing, and the row says so."""
     scores = scores_of(known, modality)
-    if not scores.two_sided or len(set(names)) < 2:
+    if not scores.two_sided or not any(names):
         return None
     after, twins = within_names(scores, names)
+    same = len(set(names)) == 1
     return {
         "nuisance": word,
         "modality": modality,
-        "alone": alone_by_name(names, [bool(x) for x in scores.forged]),
+        "alone": 0.5 if same else alone_by_name(names, [bool(x) for x in scores.forged]),
         "before": auc(scores),
         "after": after,
         "forged": twins,
         "clips": len(scores.p),
-        "how": "clips of the same one",
+        "how": f"all have one: {names[0]}" if same else "clips of the same one",
     }
-
-
-def _resized(rgb: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """To EQUAL_HEIGHT_PX; larger pictures shrink, smaller ones grow: one grid of pixels for all."""
-    height, width = rgb.shape[:2]
-    way = cv2.INTER_AREA if height > EQUAL_HEIGHT_PX else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(rgb, (max(2, round(width * EQUAL_HEIGHT_PX / height)), EQUAL_HEIGHT_PX), interpolation=way), np.uint8)

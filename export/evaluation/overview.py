@@ -47,7 +47,6 @@ def _modality(judged: Judged, modality: Modality, draws: int) -> Told:
     verdicts = [said.result["verdicts"][modality] for _, said in mine]
     return summary(scores, draws) | {
         "states": {label: dict(count) for label, count in states.items()},
-        "threshold": verdicts[0]["threshold"] if verdicts else None,
         "not_judged": dict(Counter(verdict["reason"] or "?" for verdict in verdicts if verdict["state"] == "insufficient")),
         "coverage": float(np.mean([verdict["coverage"] for verdict in verdicts])) if verdicts else None,
         "roc": curve(scores),

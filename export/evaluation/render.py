@@ -17,7 +17,7 @@ def report(numbers: Told, images: Sequence[str] = (), notes: str = "") -> str:
     """Markdown. `images`: paths of the plots as the page names them. `notes`: paragraphs by hand (see `by_hand`), without numbers."""
     folder = FileSystemLoader(Path(__file__).parent)
     pages = Environment(loader=folder, undefined=ChainableUndefined, keep_trailing_newline=True)  # noqa: S701 (Markdown is not HTML)
-    pages.filters |= {"number": number, "ranged": ranged, "suite": suite, "card_rows": card_rows, "goal": goal}
+    pages.filters |= {"number": number, "ranged": ranged, "suite": suite, "card_rows": card_rows, "brief": brief, "goal": goal}
     overview = numbers["overview"]
     overview = overview | {"speed": overview["media_s"] / max(overview["judging_s"], 1e-6)}
     return pages.get_template("report.md.j2").render(
@@ -56,6 +56,12 @@ def ranged(values: Sequence[float | None]) -> str:
     return number(value) if low is None or high is None else f"{number(value)} ({number(low)}–{number(high)})"
 
 
+def brief(values: Sequence[float | None] | None) -> str:
+    """The same with two digits, for wide tables; – where there is none."""
+    value, low, high = values or (None, None, None)
+    return number(value, 2) if low is None or high is None else f"{number(value, 2)} ({number(low, 2)}–{number(high, 2)})"
+
+
 def card_rows(numbers: Told) -> list[tuple[str, str]]:
     """What a card's `numbers` hold as (entry, its numbers and words); what lies deeper than one level is left out."""
     entries = {"": numbers, **{name: entry for name, entry in numbers.items() if isinstance(entry, dict)}}
@@ -87,7 +93,7 @@ def suite(points: Sequence[Told]) -> Told:
         rows.append(
             {
                 "name": name,
-                "auc": [mine[level]["auc"][0] if level in mine else None for level in levels],
+                "auc": [mine[level]["auc"] if level in mine else None for level in levels],
                 "judged": mine[max(mine)]["judged"],
                 "false_alarms": max(point["false_alarms"] for point in mine.values()),
             }

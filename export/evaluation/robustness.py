@@ -28,6 +28,8 @@ def robustness(product: Product, pictures: Sequence[LabelledClip], voices: Seque
     """Curves of AUC over level, for the same clips throughout. Level 0 is the clip as it was found, cut to SECONDS."""
     return {
         "seconds": SECONDS,
+        "rooms_s": [ROOMS[level][0] for level in levels],
+        "lost_share": [LOST_SHARE[level - 1] for level in levels],
         "video": _suite(product, pictures, "video", picture_ways(levels)),
         "audio": _suite(product, voices, "audio", sound_ways(levels)),
     }

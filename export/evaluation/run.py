@@ -19,13 +19,16 @@ from export.data.made_calls import read_calls
 from export.data.pool import REPOSITORY, PoolError, cache_folder, pool_folder, read_table
 from export.data.talk import in_step, split_talk
 from export.evaluation.calls import false_incidents, read_made_calls, segments
+from export.evaluation.facts import length_s
 from export.evaluation.folds import cross_validation
 from export.evaluation.judging import Judged, Product, balanced, union_label
 from export.evaluation.looks import with_looks
 from export.evaluation.maps import aligned_pairs, made_calls
 from export.evaluation.nuisances import nuisances
+from export.evaluation.overlap import overlap
 from export.evaluation.overview import conditions, genuine_talk, overview
 from export.evaluation.robustness import LEVELS, robustness
+from monitor.media import MODALITIES
 
 DEMO_CALL = REPOSITORY / "monitor" / "demo" / "call.mp4"
 BY_LENGTH = ("robustness", "nuisances", "conditions", "calls", "folds", "talk", "maps")
@@ -51,7 +54,7 @@ class Sizes:
     timed: int
 
 
-FULL = Sizes(200, 50, 16, 40, LEVELS, 40, 72, 30.0, 300.0, 400, 8)
+FULL = Sizes(200, 50, 40, 40, LEVELS, 40, 72, 30.0, 300.0, 400, 8)
 QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 12.0, 36.0, 60, 2)
 
 
@@ -76,9 +79,11 @@ def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None]
             "folder": task.name,
             "models": {model.name: model.sha256 for model in product.engine.models},
             "thresholds": {m: product.policies.of(m).threshold for m in ("audio", "video", "sync")},
-            "overview": overview(judged, task.sizes.draws),
+            "short_thresholds": {m: product.policies.of(m).short_threshold for m in ("audio", "video", "sync")},
+            "overview": overview(judged, task.sizes.draws) | {"files_s": sum(length_s(clip) for clip, said in judged if not said.error)},
+            "overlap": overlap(judged, task.pool, task.sizes.draws),
             "cost": _cost(task.models, _both([clip for clip, said in judged if not said.error], task.sizes.timed)),
-            "cards": _cards(task.models),
+            "cards": card_numbers(task.models),
             "skipped": {},
             "seconds": {"overview": monotonic() - started, "all": monotonic() - started},
         }
@@ -116,7 +121,7 @@ def section(name: str, task: Task, clips: list[LabelledClip], judged: Judged) ->
                 product, balanced(clips, "video", sizes.distorted), balanced(clips, "audio", sizes.distorted_voices), sizes.levels
             ),
             "nuisances": lambda: nuisances(
-                product, judged, {"audio": balanced(clips, "audio", sizes.equalised), "video": balanced(clips, "video", sizes.equalised)}
+                product, judged, {modality: balanced(clips, modality, sizes.equalised) for modality in MODALITIES}
             ),
             "calls": lambda: _calls(product, clips, judged, sizes, task.calls),
             "talk": lambda: _talk(product, task.pool),
@@ -206,6 +211,6 @@ def _folds(pool: Path | None) -> Told:
     return cross_validation(where, open_cache(where))
 
 
-def _cards(models: Path) -> Told:
+def card_numbers(models: Path) -> Told:
     """What the cards and the calibration say of clips that the shipped nets never saw."""
     return {card.stem: json.loads(card.read_text()).get("numbers", {}) for card in sorted(models.glob("*.json"))}
