@@ -54,6 +54,25 @@ def joined(takes: Sequence[Take]) -> Take:
     return Take(frames, np.concatenate([take.landmarks for take in takes]), np.concatenate(sounds), takes[0].fps)
 
 
+def cut_out(take: Take, from_s: float, seconds: float, size_wh: tuple[int, int], fps: float) -> Take:
+    """Some seconds of it at another rate, each picture as large as fits into `size_wh`, black beside it."""
+    width, height = size_wh
+    frames, landmarks = [], []
+    for time_s in from_s + np.arange(round(seconds * fps)) / fps:
+        at = min(round(float(time_s) * take.fps), len(take.frames) - 1)
+        picture = take.frames[at]
+        scale = min(width / picture.shape[1], height / picture.shape[0])
+        small = cv2.resize(picture, (round(picture.shape[1] * scale), round(picture.shape[0] * scale)), interpolation=cv2.INTER_AREA)
+        left, top = (width - small.shape[1]) // 2, (height - small.shape[0]) // 2
+        canvas = np.zeros((height, width, 3), np.uint8)
+        canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
+        frames.append(canvas)
+        landmarks.append(take.landmarks[at] * scale + [left, top])
+    start = round(from_s * AUDIO_RATE_HZ)
+    sound = take.sound[start : start + round(len(frames) / fps * AUDIO_RATE_HZ)]
+    return Take(frames, np.stack(landmarks).astype(np.float32), sound, fps)
+
+
 def steadied(landmarks: Floats) -> Floats:
     """Averaged over STEADY pictures: a region that trembles would give the forgery away."""
     padded = np.pad(landmarks, ((STEADY // 2, STEADY // 2), (0, 0), (0, 0)), "edge")

@@ -1,7 +1,7 @@
 """What made calls are made of, and how: genuine talk and generated voices of held-out people, a plan, some seconds forged."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.call_forgery import Take, forge_face, frozen, joined, looped, shifted, spliced, steadied, with_sound
+from export.data.call_forgery import Take, cut_out, forge_face, frozen, joined, looped, shifted, spliced, steadied, with_sound
 from export.data.faces import Finder, frames_of, main_face, weights_file, yunet
 from export.data.pool import PoolError, Row, read_sound, read_table
 from export.data.talk import in_step, split_talk
@@ -26,7 +26,11 @@ KINDS = (
     *("frozen", "autoencoder", "shift", "genuine", "looped", "mouth+voice"),
 )
 CONTROL_KINDS = ("foreign",)  # a genuine voice of another collection and person: nothing generated, though it fits no lips
-ASKED_KINDS = (*CONTROL_KINDS, "spliced")  # made only where they are asked for; spliced: a jump cut to another moment, the sound goes on
+ASKED_KINDS = (*CONTROL_KINDS, "spliced", "edited")
+"""Made only where they are asked for. spliced: a jump cut to another moment, the sound goes on. edited: genuine people by turns, each with
+their own sound, cut at any moment."""
+SHOWN_S = (1.2, 4.0)  # of each in an edited call
+EDITED_WH, EDITED_FPS = (640, 360), 25.0
 FACE_KINDS = ("swap", "mouth", "reanimation", "autoencoder")
 FORGED_S = (3.5, 7.0)
 EDGE_S = 2.5  # at the start and the end at least so much is genuine
@@ -102,6 +106,9 @@ class Forged:
 def make(held: Held, kind: str, speaker: str, seed: int) -> Forged:
     """A call of `speaker` with some seconds forged as `kind` says; the same for the same seed."""
     rng = np.random.default_rng([seed, (*KINDS, *ASKED_KINDS).index(kind)])
+    if kind == "edited":
+        take = joined(list(_turns(held, rng)))
+        return Forged(take, take.frames, take.sound, ())
     files = [row["file"] for row in held.clips[speaker]]
     order = [files[index % len(files)] for index in np.arange(round(CALL_S / CLIP_S)) + int(rng.integers(len(files)))]
     take = joined([held.take(file) for file in order])
@@ -112,6 +119,18 @@ def make(held: Held, kind: str, speaker: str, seed: int) -> Forged:
     other = joined([held.take(row["file"]) for row in held.clips[other_speaker][:3]])
     speech = partial(held.speech, genuine=kind in CONTROL_KINDS)
     return _forged(speech, kind, take, part, other, rng)
+
+
+def _turns(held: Held, rng: np.random.Generator) -> Iterator[Take]:
+    """Some seconds each of people in turn, until there are CALL_S."""
+    length_s, last = 0.0, ""
+    while length_s < CALL_S:
+        last = str(rng.choice([speaker for speaker in held.clips if speaker != last]))
+        whole = held.take(str(rng.choice([row["file"] for row in held.clips[last]])))
+        seconds = min(whole.duration_s, float(rng.uniform(*SHOWN_S)))
+        from_s = float(rng.uniform(0, whole.duration_s - seconds))
+        yield cut_out(whole, from_s, seconds, EDITED_WH, EDITED_FPS)
+        length_s += seconds
 
 
 def _forged(speech: Speech, kind: str, take: Take, part: range, other: Take, rng: np.random.Generator) -> Forged:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from export.data.call_forgery import MASK_CELL_PX, Take, forge_face, frozen, joined, looped, shifted, spliced, steadied, with_sound
+from export.data.call_forgery import MASK_CELL_PX, Take, cut_out, forge_face, frozen, joined, looped, shifted, spliced, steadied, with_sound
 from export.data.call_making import ASKED_KINDS, EDGE_S, KINDS, Forged, Held, Segment, _forged, make
 from export.data.faces import frames_of
 from export.data.made_calls import labels_of, plan, read_calls, write
@@ -108,6 +108,20 @@ def test_joined_takes_keep_pictures_and_sound_together():
     assert np.corrcoef(call.sound[2 * AUDIO_RATE_HZ + 500 : 3 * AUDIO_RATE_HZ], second.sound[500:AUDIO_RATE_HZ])[0, 1] > 0.99
 
 
+def test_what_is_cut_out_keeps_its_seconds_and_its_shape():
+    call = take(1)
+    piece = cut_out(call, 0.4, 1.0, (320, 256), 12.5)
+    assert len(piece.frames) == 12
+    assert piece.frames[0].shape == (256, 320, 3)
+    assert (piece.sound == call.sound[round(0.4 * AUDIO_RATE_HZ) :][: len(piece.sound)]).all()
+    assert len(piece.sound) == 12 * AUDIO_RATE_HZ / 12.5
+    left = (320 - 224) // 2
+    assert piece.frames[0][:, :left].max() == 0
+    middle = piece.frames[3][:, left : left + 224].astype(int)
+    assert np.abs(middle - cv2.resize(call.frames[16], (224, 256), interpolation=cv2.INTER_AREA)).max() == 0
+    assert piece.landmarks[3] == pytest.approx(call.landmarks[16] * 2 + [left, 0])
+
+
 def test_steadied_landmarks_tremble_less_and_do_not_lag():
     path = take(1).landmarks
     noisy = path + np.random.default_rng(1).normal(0, 1, path.shape).astype(np.float32)
@@ -163,7 +177,7 @@ def test_no_calls_is_one_clear_line(tmp_path):
         read_calls(tmp_path)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, *ASKED_KINDS) if kind != "autoencoder"])
+@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, *ASKED_KINDS) if kind not in ("autoencoder", "edited")])
 def test_every_kind_forges_what_it_tells(kind):
     call, part = take(1, 100), range(30, 60)
     forged = _forged(lambda rng, seconds: ("G", take(4).sound), kind, call, part, take(2, 60), np.random.default_rng(1))
@@ -197,3 +211,17 @@ def test_a_call_of_the_pool_is_forged_where_it_says():
     assert (call.sound[before] == call.take.sound[before]).all()
     assert abs(np.corrcoef(call.sound[inside], call.take.sound[inside])[0, 1]) < 0.2
     assert json.dumps(make(held, "dub", speaker, 1).segments[0].start_s) == json.dumps(segment.start_s)
+
+
+@pytest.mark.pool
+def test_an_edited_call_shows_people_by_turns():
+    try:
+        held = Held(pool_folder())
+    except PoolError as error:
+        pytest.skip(str(error))
+    call = make(held, "edited", next(iter(held.clips)), 1)
+    assert call.segments == ()
+    assert call.take.duration_s >= 14
+    assert len(call.sound) == pytest.approx(call.take.duration_s * AUDIO_RATE_HZ, abs=AUDIO_RATE_HZ / 25)
+    jumps = np.abs(np.diff(np.stack([frame[::20, ::20] for frame in call.frames]).astype(int), axis=0)).mean((1, 2, 3))
+    assert (jumps > 25).sum() >= 2
