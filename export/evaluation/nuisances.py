@@ -132,8 +132,10 @@ def _calls_changed(product: Product, known: Judged, facts: Mapping[Path, Facts],
     return rows
 
 
-def _having_sound(product: Product, known: Judged, facts: Mapping[Path, Facts], chosen: list[LabelledClip]) -> Told:
+def _having_sound(product: Product, known: Judged, facts: Mapping[Path, Facts], chosen: list[LabelledClip]) -> Told | None:
     """Over labels of faces: a forged voice would go with the sound that is taken away."""
+    if not chosen:
+        return None
     again = product.judge_all(chosen, "nobody has sound", without_sound)
     return _row("video", "having sound", "sound taken from all", _alone(known, facts, "video", "has_sound"), known, again)
 
