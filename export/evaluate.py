@@ -11,7 +11,8 @@ Matched AUC compares each forged clip only with genuine ones alike in every nuis
 
 Sections: conditions (a track missing or lost), robustness (distortions, call degradations, codecs), nuisances, calls (segments, delay,
 false incidents; with made calls of export.data.made_calls), talk, maps and folds (these three need the training pool). All of them on 296
-clips take about thirteen minutes of one core, eight with --jobs 2. What stands between the marks "by hand" in an older --out goes into the new one.
+clips take about thirteen minutes of one core, eight with --jobs 2. What stands between the marks "by hand" in an older --out goes into
+the new one.
 """
 
 import argparse
