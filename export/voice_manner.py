@@ -38,15 +38,15 @@ def middle_of(samples: Floats) -> Floats:
 
 
 def numbers_of(encoder: SpeechEncoder, material: Material) -> Floats:
-    """Numbers of every training clip of voices and talk, plain and codec-worn, last half of its middle 2.4 s: float32 [rows, 2, 576].
+    """Numbers of every training clip of voices and talk: both halves of its middle 2.4 s, the last codec-worn too: float32 [rows, 3, 576].
 
-    Kept in the cache; some 90 s of one core the first time.
+    Kept in the cache; some 140 s of one core the first time.
     """
     state = b"".join(value.numpy().tobytes() for _, value in sorted(encoder.state_dict().items()))
     rows = [row["file"] for row in rows_of(material)]
-    path = material.cache / f"heard_{sha256(state + repr(rows).encode()).hexdigest()[:12]}.npy"
+    path = material.cache / f"halves_{sha256(state + repr(rows).encode()).hexdigest()[:12]}.npy"
     if not path.exists():
-        pieces = track(_last_halves(material), "what the encoder hears", total=2 * len(rows))
+        pieces = track(_halves(material), "what the encoder hears", total=3 * len(rows))
         found = [_heard(encoder, piece) for piece in _grouped(pieces)]
         np.save(path, np.concatenate(found).reshape(len(rows), 2, -1).astype(np.float16))
     numbers: Floats = np.load(path).astype(np.float32)
@@ -101,12 +101,12 @@ def less_of_pages(
     return moved, across
 
 
-def _last_halves(material: Material) -> Iterator[Floats]:
-    """[19,200] of each clip, plain and worn."""
+def _halves(material: Material) -> Iterator[Floats]:
+    """[19,200] of each clip: first and last half, and the last codec-worn."""
     for voices, rows in ((material.voices, material.voices.train), (material.talk, material.talk.train)):
         for row in rows:
-            for worn in (False, True):
-                yield middle_of(voices.samples(row, worn))[WINDOW // 2 :]
+            plain, worn = (middle_of(voices.samples(row, each)) for each in (False, True))
+            yield from (plain[: WINDOW // 2], plain[WINDOW // 2 :], worn[WINDOW // 2 :])
 
 
 def _grouped(pieces: Iterable[Floats]) -> Iterator[Floats]:
