@@ -27,7 +27,7 @@ from monitor.inference.session import Model
 COUNTS = Weights(ridge=0.2, wear=1.0, unlike=3.0)
 MADE_WITH = "python -m export.train_mouth; closed form, about five minutes on one CPU thread, nearly all of it to cut the mouths"
 ABOUT = {
-    "version": "0.1.0",
+    "version": "0.2.0",
     "trained_on": "Forged clips of wild (public demo pages) beside the originals they were made from, against genuine clips of wild and of "
     "the training speakers of talk (phones, webcams); three quarters of wild, the rest held out by person, page, pair and generator.",
     "limits": "Lip-syncs and face swaps above all; talking heads and re-animation little above chance. Needs 23 pictures a second or more: "
