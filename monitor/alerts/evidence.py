@@ -36,14 +36,14 @@ class Evidence:
         self._begin()
         self._first_s: float | None = None
         self.judged_until_s = -math.inf
-        self._judged_s = 0.0
+        self.judged_s = 0.0
         self._moments: deque[Moment] = deque(maxlen=MOMENTS)
         self._local: deque[tuple[float, Curve, Lips]] = deque(maxlen=MOMENTS)
         self._reason: Reason | None = None
         self._last: tuple[Modality, int | None, float] | None = None
 
-    def add(self, score: Score, *, last: bool = False) -> Verdict:
-        """`last`: no more will come, so what there is has to do (a short file)."""
+    def add(self, score: Score, *, last: bool = False, elsewhere_s: float = 0.0) -> Verdict:
+        """`last`: no more will come, so what there is must do (a short file). `elsewhere_s`: judged seconds of the stream's other faces."""
         if self._first_s is None:
             self._first_s = score.start_s
         if score.start_s - self.judged_until_s > self._policy.stale_s:
@@ -54,7 +54,7 @@ class Evidence:
             self._reason = score.reason
         track_id = self._last[1] if self._last is not None and score.track_id is None else score.track_id
         self._last = score.modality, track_id, score.end_s
-        return self._verdict(last)
+        return self._verdict(last, elsewhere_s)
 
     def cut(self) -> None:
         """The next scores are about other lips beside the same voice: the scene changed, or so did whoever speaks."""
@@ -83,10 +83,10 @@ class Evidence:
         step = self._louder_step() if len(self._log_odds) else None
         return self.judged_until_s if step is None else step.until_s
 
-    def conclude(self, now_s: float) -> Verdict | None:
-        """The verdict when no more will come; None when there is no fresh evidence."""
+    def conclude(self, now_s: float, elsewhere_s: float) -> Verdict | None:
+        """The verdict when no more will come; None when there is no fresh evidence. `elsewhere_s`: see `add`."""
         fresh = self._last is not None and now_s - self.judged_until_s <= self._policy.stale_s
-        return self._verdict(last=True) if fresh else None
+        return self._verdict(True, elsewhere_s) if fresh else None
 
     def _begin(self) -> None:
         self._step: Step | None = None
@@ -114,10 +114,10 @@ class Evidence:
             self._stretches.add(score.logit, start_s, span_s)
             self._log_odds = of_all_forgeries(self._stretches.log_odds_by_start, self._policy.seen_share)
         self._seen_s += span_s
-        self._judged_s += span_s
+        self.judged_s += span_s
         self.judged_until_s = score.end_s
 
-    def _verdict(self, last: bool) -> Verdict:
+    def _verdict(self, last: bool, elsewhere_s: float) -> Verdict:
         assert self._last is not None
         modality, track_id, end_s = self._last
         p_fake, since_s, stretch_s = self._present()
@@ -125,7 +125,7 @@ class Evidence:
         state: State = "insufficient"
         threshold = self._policy.threshold
         if p_fake is not None and enough:
-            called_from = self._policy.called_from(stretch_s, self._judged_s, last=last)
+            called_from = self._policy.called_from(stretch_s, self.judged_s + elsewhere_s, last=last)
             threshold = called_from or threshold
             calls = called_from is not None and p_fake >= called_from
             state = "fake" if calls else "suspicious" if p_fake >= self._policy.suspicious else "genuine"
@@ -136,7 +136,7 @@ class Evidence:
             state=state,
             reason=None if enough else self._reason or "too_short",
             p_fake=p_fake,
-            coverage=min(1.0, self._judged_s / max(end_s - (self._first_s or 0.0), 1e-6)),
+            coverage=min(1.0, self.judged_s / max(end_s - (self._first_s or 0.0), 1e-6)),
             threshold=threshold,
             offset_ms=None if self._bonds is None or self._bonds.offset_s is None else round(self._bonds.offset_s * 1000, 1),
             evidence_s=stretch_s,

@@ -64,7 +64,8 @@ class Incidents:
             watched = self._watched.get(key)
             if watched is None:
                 watched = self._watched[key] = _Watched(self._evidence(score.modality))
-            verdict = watched.evidence.add(score if score.heard is None else watched.strip.of(score), last=last)
+            seen = score if score.heard is None else watched.strip.of(score)
+            verdict = watched.evidence.add(seen, last=last, elsewhere_s=self._elsewhere_s(key))
             if score.heatmap is not None and score.logit is not None and score.logit > 0:
                 watched.heatmap = score.heatmap
             events += self._told(watched, verdict)
@@ -72,7 +73,7 @@ class Incidents:
         if last and told:
             now_s = max(watched.verdict.time_s for watched in self._watched.values() if watched.verdict)
             for key, watched in self._watched.items():
-                if key not in told and (concluded := watched.evidence.conclude(now_s)) is not None:
+                if key not in told and (concluded := watched.evidence.conclude(now_s, self._elsewhere_s(key))) is not None:
                     events += self._told(watched, concluded)
         self._faces = faces or self._faces
         return events
@@ -109,6 +110,10 @@ class Incidents:
         watched = self._watched[now] = self._watched.pop(("sync", before))
         watched.evidence.cut()
         watched.strip = Strip()
+
+    def _elsewhere_s(self, key: Key) -> float:
+        """Judged seconds of the same modality of other faces: where there are any, the recording is more than one look."""
+        return sum(watched.evidence.judged_s for other, watched in self._watched.items() if other[0] == key[0] and other != key)
 
     def _evidence(self, modality: Modality) -> Evidence:
         return Evidence(self._policies.of(modality), self._policies.sync_calibration if modality == "sync" else None)

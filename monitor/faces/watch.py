@@ -23,6 +23,8 @@ MAX_EARLIER_S = 0.1  # between a looked-at frame and the one before, for what mo
 MAX_WAITING = 32  # frames that may wait for the next detection, whatever their times say
 CUT_MEAN_CHANGE = 20.0  # of 255, and
 CUT_UNLIKENESS = 0.42  # 1 − correlation: hardly any neighbouring frames of the pool have both, 98 % of the joints of two clips do
+BLACK = 20  # of 255: no brighter is a bar beside a picture of another shape
+LEAST_SHOWN = 0.2  # of the picture, between bars
 
 
 class Detect(Protocol):
@@ -191,12 +193,27 @@ def thumbnail(luma: Luma) -> NDArray[np.uint8]:
 
 
 def scene_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
-    """Whether two thumbnails show different scenes: much changed, and the pattern too (a flash or a fade keeps the pattern)."""
-    if before is None or _change(before, after) < CUT_MEAN_CHANGE:
+    """Whether two thumbnails show different scenes: much changed, and the pattern too (a flash or a fade keeps the pattern). Black bars, at
+    the same place in both, are no part of the scene.
+    """
+    if before is None or _change(before, after) < CUT_MEAN_CHANGE * LEAST_SHOWN:
+        return False
+    before, after = _without_bars(before, after)
+    if _change(before, after) < CUT_MEAN_CHANGE:
         return False
     a, b = before - before.mean(), after - after.mean()
     likeness = float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-3))
     return 1.0 - likeness > CUT_UNLIKENESS
+
+
+def _without_bars(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both without the rows and columns at their edges that are black in both; as they are where next to nothing would be left."""
+    lit = np.maximum(before, after) > BLACK
+    rows, columns = (np.flatnonzero(lit.any(axis)) for axis in (1, 0))
+    if len(rows) * len(columns) < LEAST_SHOWN * lit.size:
+        return before, after
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return before[part], after[part]
 
 
 def _change(before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None) -> float:

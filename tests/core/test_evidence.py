@@ -58,6 +58,16 @@ def test_the_last_curve_of_a_long_recording_is_not_judged_as_a_short_one() -> No
     assert evidence.add(lip_score(14.4, curve_with_peak(0, 0.0, 9)), last=True).state != "fake"
 
 
+def test_one_look_at_a_face_beside_others_is_not_the_whole_recording() -> None:
+    other, dub = lip_score(0.0, curve_with_peak(2, 0.6, 0)), lip_score(2.4, curve_with_peak(0, 0.0, 1), track_id=1)
+    policies = replace(POLICIES, sync=replace(POLICIES.sync, short_threshold=0.8))
+    for before, state in ([], "fake"), ([other], "suspicious"):
+        incidents = Incidents("clip", policies)
+        incidents.add(before)
+        told = {event.track_id: event for event in incidents.add([dub], last=True) if isinstance(event, Verdict)}
+        assert told[1].state == state
+
+
 def test_not_looking_is_never_genuine() -> None:
     evidence = Evidence(POLICY)
     verdict = evidence.add(score(0.0, None, "no_speech"))

@@ -220,6 +220,24 @@ def test_a_flash_is_no_scene_cut() -> None:
     assert scene_cut(usual, mirrored)
 
 
+def test_black_bars_do_not_hide_a_scene_cut_and_make_none() -> None:
+    """An upright phone in a wide picture: two thirds of it are the same black before and after."""
+
+    def between_bars(picture: np.ndarray) -> np.ndarray:
+        wide = np.full((360, 640), 2, np.uint8)
+        wide[:, 220:420] = picture
+        return thumbnail(Luma(wide))
+
+    rng = np.random.default_rng(4)
+    rooms = [cv2.resize(rng.integers(30, 220, (9, 5)).astype(np.uint8), (200, 360)) for _ in range(2)]
+    assert scene_cut(between_bars(rooms[0]), between_bars(rooms[1]))
+    assert not scene_cut(between_bars(rooms[0]), between_bars(np.roll(rooms[0], 6, axis=1)))
+    assert not scene_cut(between_bars(rooms[0]), between_bars(rooms[0] // 2))
+    lamps = np.zeros((2, 18, 32), np.uint8)
+    lamps[0, 8:11, 3:6], lamps[1, 8:11, 24:27] = 200, 200
+    assert not scene_cut(*lamps), "a lamp in the dark is not a picture between bars"
+
+
 @pytest.mark.parametrize("steps_s", [[0.01, 0.3, 0.04, 0.04, 0.09], [0.5], [1.7, 0.02], [0.033, 0.034, 0.02, 0.05]])
 def test_unsteady_frame_times_lose_no_frame_and_keep_the_straight_line(steps_s: list[float]) -> None:
     stage = Stage(lambda t: [face(100 + 30 * t, 80, 100)])
