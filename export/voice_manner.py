@@ -29,6 +29,7 @@ LEAST_SPREAD = 1e-3
 PAGE_SHARE, LEAST_OF_PAGE = 0.5, 5  # taken from the clips of a page; genuine clips without which a page is not known
 SAY = 1.0  # of the encoder's beside the net's
 AT_ONCE = 8
+PIECES = 3  # that are heard of a clip
 
 
 def middle_of(samples: Floats) -> Floats:
@@ -46,9 +47,9 @@ def numbers_of(encoder: SpeechEncoder, material: Material) -> Floats:
     rows = [row["file"] for row in rows_of(material)]
     path = material.cache / f"halves_{sha256(state + repr(rows).encode()).hexdigest()[:12]}.npy"
     if not path.exists():
-        pieces = track(_halves(material), "what the encoder hears", total=3 * len(rows))
+        pieces = track(_halves(material), "what the encoder hears", total=PIECES * len(rows))
         found = [_heard(encoder, piece) for piece in _grouped(pieces)]
-        np.save(path, np.concatenate(found).reshape(len(rows), 2, -1).astype(np.float16))
+        np.save(path, np.concatenate(found).reshape(len(rows), PIECES, -1).astype(np.float16))
     numbers: Floats = np.load(path).astype(np.float32)
     return numbers
 

@@ -1,6 +1,7 @@
 """The speech encoder survives its export, knows positions by distance alone, and the direction among its numbers is Fisher's."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from export.nets.voice import VoiceNet  # noqa: E402
 from export.nets.voice_judge import Manner, VoiceJudge  # noqa: E402
 from export.small_weights import pack, rounded  # noqa: E402
 from export.to_onnx import Port, export_model  # noqa: E402
-from export.voice_manner import direction, less_of_pages, middle_of  # noqa: E402
+from export.voice_manner import direction, less_of_pages, middle_of, numbers_of  # noqa: E402
 from monitor.errors import ConfigError  # noqa: E402
 from monitor.inference.card import Card, read_card  # noqa: E402
 from tests.export.about import ABOUT  # noqa: E402
@@ -146,3 +147,23 @@ def test_the_middle_is_always_as_long(seconds: float) -> None:
     middle = middle_of(np.random.default_rng(0).normal(0, 0.2, int(16_000 * seconds)).astype(np.float32))
     assert middle.shape == (38_400,)
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.05, rel=1e-3)
+
+
+def test_a_clip_is_heard_in_both_halves_and_worn_and_kept_in_the_cache(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    sounds = {(name, worn): rng.normal(0, 0.1, 45_000).astype(np.float32) for name in "abc" for worn in (False, True)}
+    voices, talk = (
+        SimpleNamespace(train=[Row(file=name) for name in names], samples=lambda row, worn: sounds[row["file"], worn])
+        for names in ("ab", "c")
+    )
+    net = encoder()
+    found = numbers_of(net, SimpleNamespace(voices=voices, talk=talk, cache=tmp_path))  # type: ignore[arg-type]
+    assert found.shape == (3, 3, 2 * WIDTH)
+    for clip, name in enumerate("abc"):
+        plain, worn = (middle_of(sounds[name, each]) for each in (False, True))
+        for heard, piece in zip(found[clip], (plain[:19_200], plain[19_200:], worn[19_200:]), strict=True):
+            with torch.no_grad():
+                alone = net(torch.from_numpy(piece[None])).numpy()[0]
+            assert heard == pytest.approx(alone, rel=2e-3, abs=2e-3)
+    (kept,) = tmp_path.glob("*.npy")
+    assert np.load(kept).shape == found.shape
