@@ -71,21 +71,15 @@ def _clips(numbers: Told, cards: Told) -> Iterator[Reached]:
         yield _share("offset right within 40 ms", "shifted clips", 0.90, offsets["right"], offsets["clips"])
     for modality in told:
         called = told[modality]["states"].get("real", {})
-        yield _none("genuine clips called fake", f"this folder, {modality}", called)
+        yield _none(f"this folder, {modality}", called.get("fake", 0), sum(called.values()))
     for modality, rows in (_at(numbers, "talk", "modalities") or {}).items():
         if rows:
-            called = {"fake": rows[0]["fake"], "": rows[0]["clips"] - rows[0]["fake"]}
-            yield _none("genuine clips called fake", f"phones and webcams, {modality}", called)
+            yield _none(f"phones and webcams, {modality}", rows[0]["fake"], rows[0]["clips"])
     for modality in ("audio", "video"):
         if held := _at(cards, "calibration", modality):
-            yield _none(
-                "genuine clips called fake",
-                f"held-out clips, as found and worn, {modality}",
-                {"fake": held["genuine called fake"], "": held["genuine"] - held["genuine called fake"]},
-            )
+            yield _none(f"held-out clips, as found and worn, {modality}", held["genuine called fake"], held["genuine"])
     if late := _at(cards, "calibration", "sync", "genuine single windows with late or early sound called fake"):
-        on = "single looks of held-out clips with sound made late or early, sync"
-        yield _none("genuine clips called fake", on, {"fake": late[0], "": late[1] - late[0]})
+        yield _none("single looks of held-out clips with sound made late or early, sync", *late)
     for modality, wanted in CALLED.items():
         called = _at(told, modality, "states", "fake")
         if called:
@@ -115,8 +109,8 @@ def _share(what: str, on: str, wanted: float, have: int, of: int) -> Reached:
     return Reached(what, on, wanted, have / max(of, 1), shown=f"{have} of {of}")
 
 
-def _none(what: str, on: str, called: dict[str, int]) -> Reached:
-    return Reached(what, on, 0, called.get("fake", 0), True, f"{called.get('fake', 0)} of {sum(called.values())}")
+def _none(on: str, called: int, of: int) -> Reached:
+    return Reached("genuine clips called fake", on, 0, called, True, f"{called} of {of}")
 
 
 def _at(told: Told, *names: str) -> Any:
