@@ -31,9 +31,12 @@ Floats = NDArray[np.float32]
 
 def check_encoder(path: Path) -> None:
     """Raises ConfigError for what is no file of ONNX Runtime's own format."""
-    if not path.is_file() or path.read_bytes()[4:8] != b"ORTM":
-        wrong = "is no model in ORT format" if path.exists() else "is missing"
-        raise ConfigError(f"{path} {wrong}; unpack encoder_model.ort from the package moonshine-voice 0.0.49 (pip download)")
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(8)[4:] == b"ORTM":
+                return
+    wrong = "is no model in ORT format" if path.exists() else "is missing"
+    raise ConfigError(f"{path} {wrong}; unpack encoder_model.ort from the package moonshine-voice 0.0.49 (pip download)")
 
 
 def small_encoder(path: Path, sounds: Floats) -> SpeechEncoder:

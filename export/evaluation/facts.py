@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from export.data.layouts import LabelledClip
 from export.data.pool import Floats, read_sound
@@ -31,7 +32,7 @@ def facts_of(clip: LabelledClip) -> Facts:
     nan = float("nan")
     with av.open(str(clip.path)) as container:
         video, audio = next(iter(container.streams.video), None), next(iter(container.streams.audio), None)
-        length_s = (container.duration or 0) / 1e6
+        seconds = _seconds(container)
         sizes = {stream.index: 0 for stream in container.streams}
         for packet in container.demux():
             sizes[packet.stream_index] += packet.size
@@ -39,7 +40,7 @@ def facts_of(clip: LabelledClip) -> Facts:
         rate = float(video.average_rate or 0) if video else nan
         picture_codec = video.codec_context.name if video else ""
         sound_codec = f"{audio.codec_context.name} {audio.rate / 1000:g} kHz {audio.layout.name}" if audio else ""
-        kbps = [sizes[stream.index] * 8e-3 / max(length_s, 0.1) if stream else nan for stream in (video, audio)]
+        kbps = [sizes[stream.index] * 8e-3 / max(seconds, 0.1) if stream else nan for stream in (video, audio)]
     sound = read_sound(clip.path) if audio else np.zeros(0, np.float32)
     return Facts(
         leading_silence_s=leading_silence_s(sound) if len(sound) else nan,
@@ -48,7 +49,7 @@ def facts_of(clip: LabelledClip) -> Facts:
         sound_kbps=kbps[1],
         height_px=height,
         frame_rate_hz=rate,
-        length_s=length_s,
+        length_s=seconds,
         has_sound=float(audio is not None),
         picture_codec=picture_codec,
         sound_codec=sound_codec,
@@ -58,7 +59,11 @@ def facts_of(clip: LabelledClip) -> Facts:
 def length_s(clip: LabelledClip) -> float:
     """Of the whole file, as its container tells. Raises av.FFmpegError for what is no media."""
     with av.open(str(clip.path)) as container:
-        return (container.duration or 0) / 1e6
+        return _seconds(container)
+
+
+def _seconds(container: InputContainer) -> float:
+    return (container.duration or 0) / 1e6
 
 
 def leading_silence_s(samples: Floats) -> float:

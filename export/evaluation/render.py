@@ -50,16 +50,16 @@ def goal(value: float) -> str:
     return f"{value:g}" if value >= 1 and value == int(value) else f"{value:.1f}" if value >= 1 else number(value, 2) if value else "0"
 
 
-def ranged(values: Sequence[float | None]) -> str:
+def ranged(values: Sequence[float | None], digits: int = 3) -> str:
     """value (low–high)"""
     value, low, high = values
-    return number(value) if low is None or high is None else f"{number(value)} ({number(low)}–{number(high)})"
+    told = number(value, digits)
+    return told if low is None or high is None else f"{told} ({number(low, digits)}–{number(high, digits)})"
 
 
 def brief(values: Sequence[float | None] | None) -> str:
     """The same with two digits, for wide tables; – where there is none."""
-    value, low, high = values or (None, None, None)
-    return number(value, 2) if low is None or high is None else f"{number(value, 2)} ({number(low, 2)}–{number(high, 2)})"
+    return ranged(values or (None, None, None), 2)
 
 
 def card_rows(numbers: Told) -> list[tuple[str, str]]:

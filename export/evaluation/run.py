@@ -78,8 +78,8 @@ def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None]
         numbers: Told = {
             "folder": task.name,
             "models": {model.name: model.sha256 for model in product.engine.models},
-            "thresholds": {m: product.policies.of(m).threshold for m in ("audio", "video", "sync")},
-            "short_thresholds": {m: product.policies.of(m).short_threshold for m in ("audio", "video", "sync")},
+            "thresholds": {m: product.policies.of(m).threshold for m in MODALITIES},
+            "short_thresholds": {m: product.policies.of(m).short_threshold for m in MODALITIES},
             "overview": overview(judged, task.sizes.draws) | {"files_s": sum(length_s(clip) for clip, said in judged if not said.error)},
             "overlap": overlap(judged, task.pool, task.sizes.draws),
             "cost": _cost(task.models, _both([clip for clip, said in judged if not said.error], task.sizes.timed)),

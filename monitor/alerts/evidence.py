@@ -54,7 +54,7 @@ class Evidence:
             self._reason = score.reason
         track_id = self._last[1] if self._last is not None and score.track_id is None else score.track_id
         self._last = score.modality, track_id, score.end_s
-        return self._verdict(last, elsewhere_s)
+        return self._verdict(last=last, elsewhere_s=elsewhere_s)
 
     def cut(self) -> None:
         """The next scores are about other lips beside the same voice: the scene changed, or so did whoever speaks."""
@@ -86,7 +86,7 @@ class Evidence:
     def conclude(self, now_s: float, elsewhere_s: float) -> Verdict | None:
         """The verdict when no more will come; None when there is no fresh evidence. `elsewhere_s`: see `add`."""
         fresh = self._last is not None and now_s - self.judged_until_s <= self._policy.stale_s
-        return self._verdict(True, elsewhere_s) if fresh else None
+        return self._verdict(last=True, elsewhere_s=elsewhere_s) if fresh else None
 
     def _begin(self) -> None:
         self._step: Step | None = None
@@ -117,7 +117,7 @@ class Evidence:
         self.judged_s += span_s
         self.judged_until_s = score.end_s
 
-    def _verdict(self, last: bool, elsewhere_s: float) -> Verdict:
+    def _verdict(self, *, last: bool, elsewhere_s: float) -> Verdict:
         assert self._last is not None
         modality, track_id, end_s = self._last
         p_fake, since_s, stretch_s = self._present()

@@ -65,7 +65,7 @@ class Incidents:
             if watched is None:
                 watched = self._watched[key] = _Watched(self._evidence(score.modality))
             seen = score if score.heard is None else watched.strip.of(score)
-            verdict = watched.evidence.add(seen, last=last, elsewhere_s=self._elsewhere_s(key))
+            verdict = watched.evidence.add(seen, last=last, elsewhere_s=self._elsewhere_s(key) if last else 0.0)
             if score.heatmap is not None and score.logit is not None and score.logit > 0:
                 watched.heatmap = score.heatmap
             events += self._told(watched, verdict)

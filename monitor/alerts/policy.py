@@ -49,8 +49,7 @@ class Policy:
         return evidence_s >= (min(self.shortest_s, self.mature_s) if last else self.mature_s) - TOLERANCE_S
 
     def called_from(self, stretch_s: float, judged_s: float, *, last: bool) -> float | None:
-        """The p_fake from which a stretch of this age is called fake, after `judged_s` in all, of all faces; None while it
-        is too young."""
+        """The p_fake from which a stretch of this age is called fake, after `judged_s` of all faces; None while it is too young."""
         if self.is_mature(stretch_s, last=last):
             return self.threshold
         return self.short_threshold if last and judged_s < min(self.shortest_s, self.mature_s) else None

@@ -16,20 +16,13 @@ from export.evaluation.sources import Chained, collect, file_source, lost, only,
 from monitor.channel import Channel
 from monitor.errors import SourceError
 from monitor.media import AudioChunk, MediaInfo, MediaItem, Pixels, VideoFrame
-from monitor.sources import Source
+from tests.export.running import run
 from tests.synth import Recipe, write_media
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_media(tmp_path_factory.mktemp("media") / "clip.mp4", Recipe(seconds=2.0))
-
-
-async def run(source: Source) -> list[MediaItem]:
-    out: Channel[MediaItem] = Channel(10_000, "wait")
-    await source.run(out)
-    out.close()
-    return [item async for item in out]
 
 
 async def test_only_one_track_is_as_if_the_other_had_never_been(clip: Path) -> None:

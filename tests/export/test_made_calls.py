@@ -196,12 +196,16 @@ def test_every_kind_forges_what_it_tells(kind):
     assert (forged.sound[: int(1.2 * AUDIO_RATE_HZ)] == call.sound[: int(1.2 * AUDIO_RATE_HZ)]).all()
 
 
-@pytest.mark.pool
-def test_a_call_of_the_pool_is_forged_where_it_says():
+@pytest.fixture(scope="module")
+def held() -> Held:
     try:
-        held = Held(pool_folder())
+        return Held(pool_folder())
     except PoolError as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.pool
+def test_a_call_of_the_pool_is_forged_where_it_says(held: Held):
     speaker = next(iter(held.clips))
     call = make(held, "dub", speaker, 1)
     segment = call.segments[0]
@@ -214,11 +218,7 @@ def test_a_call_of_the_pool_is_forged_where_it_says():
 
 
 @pytest.mark.pool
-def test_an_edited_call_shows_people_by_turns():
-    try:
-        held = Held(pool_folder())
-    except PoolError as error:
-        pytest.skip(str(error))
+def test_an_edited_call_shows_people_by_turns(held: Held):
     call = make(held, "edited", next(iter(held.clips)), 1)
     assert call.segments == ()
     assert call.take.duration_s >= 14

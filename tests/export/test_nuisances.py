@@ -19,9 +19,8 @@ from export.evaluation.judging import Judgement, Product
 from export.evaluation.looks import border_of
 from export.evaluation.nuisances import nuisances
 from export.evaluation.sources import pictures_of, samples_of
-from monitor.channel import Channel
-from monitor.media import MediaInfo, MediaItem
-from monitor.sources import Source
+from monitor.media import MediaInfo
+from tests.export.running import run
 from tests.synth import Recipe, write_media
 
 FACE = (0.45, 0.4, 0.55, 0.6)
@@ -35,13 +34,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_media(folder / f"{name}.mp4", Recipe(seconds=3.0))
         write_media(folder / f"silent{name}.mp4", Recipe(seconds=4.0, audio_codec=None))
     return folder
-
-
-async def run(source: Source) -> list[MediaItem]:
-    out: Channel[MediaItem] = Channel(10_000, "wait")
-    await source.run(out)
-    out.close()
-    return [item async for item in out]
 
 
 async def test_calls_are_made_equal_with_both_tracks(folder: Path) -> None:
