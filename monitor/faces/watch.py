@@ -112,7 +112,7 @@ class FaceWatcher:
                     self._tracker.cut()
             self._last_thumbnail, self._last_size_wh = small, size_wh
         self._waiting.append(frame)
-        interval_s = self._interval_s * (2 if self._still and _change(self._looked_thumbnail, self._last_thumbnail) < STILL_CHANGE else 1)
+        interval_s = self._interval_s * (2 if self._still and not changed(self._looked_thumbnail, self._last_thumbnail) else 1)
         due = frame.time_s - self._last.time_s >= interval_s * 0.9  # the nearest frame, not the first one after
         if due and not frame.concealed:
             done += self._look(len(self._waiting) - 1)
@@ -192,9 +192,16 @@ def thumbnail(luma: Luma) -> NDArray[np.uint8]:
     return at_full_range(picked, luma)  # type: ignore[arg-type]
 
 
+def changed(before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None) -> bool:
+    """Whether two thumbnails differ so much that a face that was still may not be. Black bars, at the same place in both, never do."""
+    if before is None or after is None or _change(before, after) < STILL_CHANGE * LEAST_SHOWN:
+        return False
+    return _change(*_without_bars(before, after)) >= STILL_CHANGE
+
+
 def scene_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
-    """Whether two thumbnails show different scenes: much changed, and the pattern too (a flash or a fade keeps the pattern). Black bars, at
-    the same place in both, are no part of the scene.
+    """Whether two thumbnails show different scenes: much changed, and the pattern too (a flash or a fade keeps the pattern). Black bars are
+    no part of the scene.
     """
     if before is None or _change(before, after) < CUT_MEAN_CHANGE * LEAST_SHOWN:
         return False
@@ -216,9 +223,9 @@ def _without_bars(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[
     return before[part], after[part]
 
 
-def _change(before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None) -> float:
+def _change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
     """Mean difference of two thumbnails, 0..255."""
-    return 0.0 if before is None or after is None else cv2.norm(after, before, cv2.NORM_L1) / after.size
+    return cv2.norm(after, before, cv2.NORM_L1) / after.size
 
 
 def _is_still(before: _Look, after: _Look) -> bool:

@@ -137,6 +137,16 @@ def test_a_still_face_is_looked_at_again_when_the_picture_changes() -> None:
     assert 2.1 <= early <= 2.3
 
 
+def test_black_bars_do_not_hide_that_the_picture_changed() -> None:
+    """Two thirds of an upright picture's frame stay black, and the change of the rest is no smaller for it."""
+    stage = Stage(lambda t: [face(270, 80, 100)])
+    room = np.where(np.abs(np.arange(640) - 320)[None, :, None] < 100, GRAIN // 4 + 30, 2).astype(np.uint8)
+    lit = np.where(room > 2, room + np.uint8(15), room)
+    watch(FaceWatcher(stage.detect), [stage.frame(t, background=lit if t >= 2.1 else room) for t in times(25, 4)])
+    (early,) = [after for before, after in pairwise(stage.looked) if after - before < 0.3 and 1 < after < 3.9]
+    assert 2.1 <= early <= 2.3
+
+
 def test_nothing_waits_longer_than_one_detection_interval() -> None:
     stage = Stage(lambda t: [face(100, 80, 100)])
     watcher = FaceWatcher(stage.detect, detect_hz=5)
