@@ -105,12 +105,11 @@ def measured(files: Sequence[Path], folder: Path, rounds: int) -> tuple[float, d
     """Seconds of media, and by stage the milliseconds that one second of it takes. Raises MonitorError."""
     engine = Engine.load(folder)
     asyncio.run(engine.warm_up())
-    models = {name: Model(folder / f"{name}.onnx") for name in ("face_detector", *JUDGES)}
     spent_ms, media_s = dict.fromkeys(STAGES, 0.0), 0.0
     for path in files:
         costs = [Costs() for _ in range(rounds)]
         try:
-            lengths_s = [asyncio.run(spend(path, models, engine, each)) for each in costs]
+            lengths_s = [asyncio.run(spend(path, engine, each)) for each in costs]
         except (av.FFmpegError, OSError, ValueError):
             raise explain_file(str(path)) from None
         media_s += lengths_s[0]
@@ -125,9 +124,9 @@ def without_decoding(rows: dict[str, float]) -> float:
     return sum(rows.values()) - rows["decode and convert"]
 
 
-async def spend(path: Path, models: dict[str, Model], engine: Engine, costs: Costs) -> float:
+async def spend(path: Path, engine: Engine, costs: Costs) -> float:
     """Take a file through all stages as it is decoded; returns its seconds."""
-    run = {name: costs.model(name, model) for name, model in models.items()}
+    run = {name: costs.model(name, engine.model(name)) for name in ("face_detector", *JUDGES)}
     cutter = Windows(speech_marks, FILE_PATIENCE_S)
     watcher = FaceWatcher(FaceDetector(lambda picture: run["face_detector"]({"input": picture})), part_from=cutter.part_from)
     detectors = Detectors({name: _later(run[name]) for name in JUDGES}, engine.calibration)

@@ -56,6 +56,10 @@ class Engine:
     def models(self) -> tuple[ModelInfo, ...]:
         return tuple(model.info for model in self._models.values())
 
+    def model(self, name: str) -> Model:
+        """One of them by itself, past its batcher."""
+        return self._models[name]
+
     async def judge(self, window: Window) -> list[Score]:
         return await self._detectors.judge(window)
 
