@@ -71,7 +71,7 @@ def main() -> None:
     talk, worn_talk = _seen(held_talk(pool), models, "held-out talk")
     held: dict[Modality, list[HeldClip]] = {"audio": held_voices(pool), "video": held_faces(pool)}
     seen = {name: [*chain(*_seen(clips, models, f"held-out clips for {name}"))] for name, clips in held.items()}
-    fitted = {name: calibrate(name, Held(_looked(clips, name), _looked(talk, name)), options.budget) for name, clips in seen.items()}
+    fitted = {name: calibrate(name, Held(looked(clips, name), looked(talk, name)), options.budget) for name, clips in seen.items()}
     wild = [*worn_talk, *seen["video"]]
     fitted["sync"] = calibrate_sync(recordings_of(talk, wild), [*talk, *wild], options.budget)
     calibration = Calibration(
@@ -189,16 +189,17 @@ def _seen(held: Sequence[HeldClip], models: dict[str, Model], what: str) -> tupl
     return list(zip(held, plain, strict=True)), list(zip(some, worn, strict=True))
 
 
-def _looked(seen: Sequence[Seen], name: str) -> list[Looked]:
-    looked = []
+def looked(seen: Sequence[Seen], name: Modality) -> list[Looked]:
+    """The clips that have something to judge, counted as `alerts.evidence` counts them: voices in seconds of speech."""
+    found = []
     for clip, windows in seen:
-        features = tuple((window.voice if name == "audio" else window.face, window.fresh_s) for window in windows)
-        judged = tuple((each, span_s) for each, span_s in features if each)
+        features = ((w.voice, w.speech_s) if name == "audio" else (w.face, w.fresh_s) for w in windows)
+        judged = tuple((each, evidence_s) for each, evidence_s in features if each)
         if judged:
-            found = (pieces(w.voice_moments, w.fresh_from_s, w.end_s) for w in windows)
-            small = tuple((value, span_s) for value, _, span_s in chain(*found))
-            looked.append(Looked(judged, clip.fake, clip.person or clip.path.name, clip.generator, clip.kind, small))
-    return looked
+            moments = (pieces(w.voice_moments, w.fresh_from_s, w.end_s) for w in windows)
+            small = tuple((value, span_s) for value, _, span_s in chain(*moments))
+            found.append(Looked(judged, clip.fake, clip.person or clip.path.name, clip.generator, clip.kind, small))
+    return found
 
 
 def _by_person(pairs: Sequence[tuple[Looked, Fit]]) -> list[list[float]]:

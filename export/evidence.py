@@ -20,7 +20,7 @@ from monitor.faces.detect import FaceDetector
 from monitor.inference.batching import Batcher
 from monitor.inference.detectors import Detectors, WindowEvidence, speaker_of
 from monitor.inference.engine import JUDGES
-from monitor.inference.inputs import looked_at
+from monitor.inference.inputs import looked_at, speech_in
 from monitor.inference.session import Model
 from monitor.media import FaceView, LipsAndVoice, MediaItem, Moment, Score, Window
 from monitor.pipeline import watch
@@ -52,11 +52,15 @@ class Cutter:
 
 @dataclass(frozen=True)
 class SeenWindow:
-    """One window's raw evidence: of the voice, of the face that the face net finds most suspicious, and of the speaker's lips."""
+    """One window's raw evidence: of the voice, of the face that the face net finds most suspicious, and of the speaker's lips.
+
+    `speech_s`: in its fresh seconds.
+    """
 
     start_s: float
     fresh_from_s: float
     end_s: float
+    speech_s: float
     voice: dict[str, float]
     face: dict[str, float]
     heard: LipsAndVoice | None
@@ -132,5 +136,5 @@ def _seen(window: Window, evidence: WindowEvidence) -> SeenWindow:
     face = max(evidence.faces, key=lambda each: each.features.get("face", -99.0), default=None)
     speaker = speaker_of(evidence.faces) if evidence.voice else None
     heard = None if speaker is None else speaker.heard
-    span = window.start_s, window.fresh_from_s, window.end_s
+    span = window.start_s, window.fresh_from_s, window.end_s, speech_in(window)[1]
     return SeenWindow(*span, evidence.voice, face.features if face else {}, heard, evidence.moments)

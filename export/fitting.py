@@ -30,8 +30,8 @@ Piece = tuple[float, float]
 
 @dataclass(frozen=True)
 class Looked:
-    """One clip: features and judged seconds of each of its windows. `person`, `generator`: "" when unknown. `kind`: family of its system,
-    or the collection that a genuine one is from. `pieces`: of half a second or so of a voice, in order.
+    """One clip: features of each of its windows, and judged seconds (of a voice, of speech). `person`, `generator`: "" when unknown.
+    `kind`: family of its system, or the collection that a genuine one is from. `pieces`: of half a second or so of a voice, in order.
     """
 
     windows: tuple[tuple[dict[str, float], float], ...]

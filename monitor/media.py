@@ -215,9 +215,9 @@ class Score:
     """What the models say of one modality for the seconds start_s..end_s of one window that no earlier score held.
 
     `logit`: calibrated log-odds of "forged" for 1.2 s like these; None when not judged, then `reason` says why.
+    `speech_s`: seconds of speech that this rests on, for sync of seen lips and speech; 0 where all seconds count, as for faces.
     Only for sync, in place of `logit`: `heard`, the lips of `track_id` and the voice; and what `alerts.sync.Strip` makes of them:
-    `sync_curve` float32 [61], their similarity per lag; `sync_s`, the seconds of seen lips and speech that it rests on; `sync_local`,
-    (time in s, the same of 0.4 s around it).
+    `sync_curve` float32 [61], their similarity per lag; `sync_local`, (time in s, the same of 0.4 s around it).
     """
 
     modality: Modality
@@ -230,7 +230,7 @@ class Score:
     heatmap: Heatmap | None = None
     heard: LipsAndVoice | None = None
     sync_curve: NDArray[np.float32] | None = None
-    sync_s: float = 0.0
+    speech_s: float = 0.0
     sync_local: tuple[tuple[float, NDArray[np.float32]], ...] = ()
     moments: tuple[Moment, ...] = ()
 
@@ -240,7 +240,8 @@ class Verdict:
     """The gathered evidence about one modality (of one face track, or the whole stream when `track_id` is None) at `time_s`.
 
     `p_fake`: calibrated chance that it is forged now; `genuine` never stands beside .5 or more. `coverage`: share 0..1 of the media time
-    that was judged. `evidence_s`: judged seconds of the present stretch, the one that `p_fake` is about; it began at `since_s`.
+    that was judged. `evidence_s`: judged seconds of the present stretch (of a voice: seconds of speech), the one that `p_fake` is about; it
+    began at `since_s`.
     `offset_ms`: measured lag of the sound behind the lips, only for sync.
     """
 

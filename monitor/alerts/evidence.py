@@ -20,7 +20,7 @@ MOMENTS = 200  # half a minute of voice, more of face crops
 
 class Evidence:
     """A sequential test (see `alerts.stretches`) over scores. `min_evidence_s` of them allow a state; the present stretch must have lasted
-    `mature_s` to be called fake (see Policy).
+    `mature_s` to be called fake (see Policy). Of a voice only seconds of speech count: a pause is no evidence, though it is looked at.
 
     For sync, the similarity curves of a stretch are averaged and their mean is judged: one peak that stands out of a long mean is far more
     certain than many that do so by chance. How well each window agrees with the mean so far tells where a stretch begins. No mean mixes
@@ -36,7 +36,7 @@ class Evidence:
         self._begin()
         self._first_s: float | None = None
         self.judged_until_s = -math.inf
-        self.judged_s = 0.0
+        self.judged_s = self._covered_s = 0.0  # in seconds of evidence; of media
         self._moments: deque[Moment] = deque(maxlen=MOMENTS)
         self._local: deque[tuple[float, Curve, Lips]] = deque(maxlen=MOMENTS)
         self._reason: Reason | None = None
@@ -100,21 +100,23 @@ class Evidence:
 
     def _learn(self, score: Score) -> None:
         start_s = max(score.start_s, self.judged_until_s)  # a window of lips may reach back into what was judged
-        span_s = max(score.end_s - start_s, 1e-3)
+        evidence_s = span_s = max(score.end_s - start_s, 1e-3)
         self._moments.extend(score.moments)
         if self._changes is not None:
             for value, from_s, judged_s in pieces(score.moments, start_s, score.end_s):
                 self._step = self._changes.add(value, from_s, judged_s)
         if score.sync_curve is not None and self._bonds is not None:
             self._local.extend((time_s, curve, self._bonds.lips) for time_s, curve in score.sync_local if time_s >= start_s)
-            value = self._bonds.add(score.sync_curve, score.sync_s or span_s)
+            value = self._bonds.add(score.sync_curve, score.speech_s or span_s)
             self._stretches.add(value, start_s, span_s, cut=self._cut)
             self._log_odds, self._cut = self._bonds.judged(self._stretches.shares), False
         elif score.logit is not None:
-            self._stretches.add(score.logit, start_s, span_s)
+            evidence_s = score.speech_s or span_s
+            self._stretches.add(score.logit, start_s, evidence_s)
             self._log_odds = of_all_forgeries(self._stretches.log_odds_by_start, self._policy.seen_share)
-        self._seen_s += span_s
-        self.judged_s += span_s
+        self._seen_s += evidence_s
+        self.judged_s += evidence_s
+        self._covered_s += span_s
         self.judged_until_s = score.end_s
 
     def _verdict(self, *, last: bool, elsewhere_s: float) -> Verdict:
@@ -136,7 +138,7 @@ class Evidence:
             state=state,
             reason=None if enough else self._reason or "too_short",
             p_fake=p_fake,
-            coverage=min(1.0, self.judged_s / max(end_s - (self._first_s or 0.0), 1e-6)),
+            coverage=min(1.0, self._covered_s / max(end_s - (self._first_s or 0.0), 1e-6)),
             threshold=threshold,
             offset_ms=None if self._bonds is None or self._bonds.offset_s is None else round(self._bonds.offset_s * 1000, 1),
             evidence_s=stretch_s,

@@ -18,9 +18,10 @@ class Policy:
     `threshold`: p_fake from which it is called fake; `suspicious`: below it is called genuine. `correlation`, `spread`, `stretch_s`: what
     the sequential test takes for granted (see `alerts.stretches`). `seen_share`: of forgeries, how many the models can see; the others
     look genuine, so genuine looks alone never bring p_fake below (1 − share) / (2 − share). `step`: see `alerts.changes`.
-    `min_evidence_s`: less judged media than this is `too_short`. `mature_s`: a stretch of a running stream may be called fake from this
-    age on, the last stretch of a file from `shortest_s` on. What has not even that much in all when the recording ends is one look and no
-    more: it is called fake from `short_threshold` on, which has a budget of its own (a share of recordings, not incidents an hour).
+    Evidence is counted in judged seconds, that of a voice in seconds of speech. `min_evidence_s`: less of it than this is `too_short`.
+    `mature_s`: a stretch of a running stream may be called fake from this age on, the last stretch of a file from `shortest_s` on. What has
+    not even that much in all when the recording ends is one look and no more: it is called fake from `short_threshold` on, which has a
+    budget of its own (a share of recordings, not incidents an hour).
     `stale_s`: without new evidence for this long, the verdict is withdrawn.
     `hold_s`: an incident closes when p_fake stayed below `suspicious` this long; `cooldown_s`: after that, no new one opens for this
     long. `update_every_s`: an open incident reports again.

@@ -70,7 +70,7 @@ class Strip:
         assert score.heard is not None
         found = self.add(score.heard, score.start_s)
         local = tuple((score.start_s + into_s, curve) for into_s, curve in found.local)
-        return replace(score, sync_curve=found.curve, sync_s=found.seconds, sync_local=local)
+        return replace(score, sync_curve=found.curve, speech_s=found.seconds, sync_local=local)
 
 
 def compared(heard: LipsAndVoice) -> Compared:

@@ -135,7 +135,8 @@ class Detectors:
     def _audio_score(self, window: Window, evidence: WindowEvidence) -> Score:
         reason = inputs.why_no_voice(window) or _too_poor(self._calibrated.audio, evidence.voice)
         logit = self._calibrated.audio.logit(evidence.voice) if reason is None else None
-        return Score("audio", None, window.fresh_from_s, window.end_s, logit, reason, moments=evidence.moments)
+        _, speech_s = inputs.speech_in(window)
+        return Score("audio", None, window.fresh_from_s, window.end_s, logit, reason, speech_s=speech_s, moments=evidence.moments)
 
     def _video_scores(self, window: Window, evidence: WindowEvidence) -> list[Score]:
         calibrated, span = self._calibrated.video, (window.fresh_from_s, window.end_s)

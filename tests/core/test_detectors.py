@@ -108,6 +108,13 @@ async def test_sound_alone() -> None:
     assert scores["sync", None].reason == "no_video_track"
 
 
+async def test_a_voice_rests_on_the_speech_that_no_window_held_before() -> None:
+    halting = replace(window(has_video=False), speech=np.arange(120) % 60 >= 25)
+    whole, later = await judged(halting), await judged(replace(halting, fresh_from_s=1.2))
+    assert [scores["audio", None].speech_s for scores in (whole, later)] == pytest.approx([1.4, 0.7])
+    assert (later["audio", None].start_s, later["audio", None].end_s) == (1.2, 2.4), "the seconds that were looked at"
+
+
 async def test_pictures_alone() -> None:
     scores = await judged(window(frames(), samples=False))
     assert scores["video", 0].logit == pytest.approx(8.0)

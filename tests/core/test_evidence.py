@@ -32,6 +32,26 @@ def test_little_evidence_is_too_short_and_young_evidence_is_not_yet_fake() -> No
     assert states(evidence, [score(0.6, 5.0), score(1.8, 5.0)]) == ["suspicious", "fake"]
 
 
+def test_of_a_voice_only_speech_counts_and_pauses_are_looked_at_all_the_same() -> None:
+    for speech_s, state in [(0.4, "insufficient"), (1.0, "suspicious"), (2.4, "fake")]:
+        verdict = Evidence(POLICY).add(score(0.0, 5.0, span_s=2.4, speech_s=speech_s))
+        assert (verdict.state, verdict.coverage) == (state, 1.0)
+        assert verdict.evidence_s == pytest.approx(speech_s)
+    halting, fluent = ([score(1.2 * i, 5.0, speech_s=speech_s) for i in range(4)] for speech_s in (0.6, 1.2))
+    assert states(Evidence(POLICY), halting) == ["insufficient", "suspicious", "suspicious", "fake"], "half a window twice is a whole one"
+    assert states(Evidence(POLICY), fluent)[:2] == ["suspicious", "fake"]
+
+
+def test_a_voice_that_spoke_for_a_moment_is_not_called_fake_even_when_the_recording_ends() -> None:
+    ended = [Evidence(POLICY).add(score(0.0, 9.0, span_s=2.4, speech_s=speech_s), last=True).state for speech_s in (0.8, 1.0)]
+    assert ended == ["insufficient", "fake"]
+
+
+def test_a_word_weighs_less_than_a_sentence() -> None:
+    word, sentence = (Evidence(POLICY).add(score(0.0, 2.0, span_s=2.4, speech_s=speech_s)).p_fake or 0.0 for speech_s in (0.6, 2.4))
+    assert 0.5 < word < sentence
+
+
 def test_a_short_file_is_decided_by_what_there_is() -> None:
     assert Evidence(POLICY).add(score(0.0, 5.0), last=True).state == "fake"
 
@@ -139,7 +159,7 @@ def test_genuine_never_stands_beside_half_and_fake_never_below_the_threshold(pol
 
 
 def lip_score(start_s: float, curve: np.ndarray, track_id: int = 0, **more) -> Score:  # type: ignore[no-untyped-def]
-    return Score("sync", track_id, start_s, start_s + 2.4, None, sync_curve=curve, sync_s=2.4, **more)
+    return Score("sync", track_id, start_s, start_s + 2.4, None, sync_curve=curve, speech_s=2.4, **more)
 
 
 def curve_with_peak(lag: int, height: float, seed: int) -> np.ndarray:

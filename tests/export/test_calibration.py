@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export.calibrate import looked
+from export.data.held_out import HeldClip
 from export.data.worn import draw_wear, worn_picture, worn_sound
+from export.evidence import SeenWindow
 from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, helpful, log_loss, split_logits, visible
 from export.rehearsal import CALL_S, at_most, cast, correlation_of, delays_s, genuine_calls, genuine_cuts, incidents
 from export.training import auc
@@ -50,6 +54,15 @@ def test_no_clip_is_judged_by_a_fit_that_saw_its_person_or_generator() -> None:
         again = next(other for each, other in cross_fit([*rest, *louder], NAMES, (), 0.5) if each.person == clip.person)
         assert again.fusions == fitted.fusions
         break
+
+
+def test_voices_are_counted_in_seconds_of_speech_and_faces_in_seconds_looked_at() -> None:
+    halting = SeenWindow(1.2, 2.4, 3.6, 0.5, {"voice": 1.0}, {"face": 2.0}, None)
+    silent = replace(halting, speech_s=0.0, voice={})
+    clip = HeldClip(Path("clip.mp4"), False, "somebody", "")
+    heard, seen = (looked([(clip, [halting, silent])], name)[0].windows for name in ("audio", "video"))
+    assert heard == (({"voice": 1.0}, 0.5),)
+    assert [span_s for _, span_s in seen] == pytest.approx([1.2, 1.2])
 
 
 def test_a_quality_is_kept_only_where_it_helps_and_its_trust_is_lower_where_the_model_knows_less() -> None:
