@@ -18,7 +18,7 @@ from monitor.channel import Channel
 from monitor.errors import MonitorError
 from monitor.faces.detect import FaceDetector
 from monitor.inference.batching import Batcher
-from monitor.inference.detectors import Detectors, WindowEvidence, speaker_of
+from monitor.inference.detectors import Detectors, WindowEvidence, talking
 from monitor.inference.engine import JUDGES
 from monitor.inference.inputs import looked_at, speech_in
 from monitor.inference.session import Model
@@ -134,7 +134,6 @@ class File:
 
 def _seen(window: Window, evidence: WindowEvidence) -> SeenWindow:
     face = max(evidence.faces, key=lambda each: each.features.get("face", -99.0), default=None)
-    speaker = speaker_of(evidence.faces) if evidence.voice else None
-    heard = None if speaker is None else speaker.heard
+    heard = next((each.heard for each in talking(evidence.faces)), None) if evidence.voice else None
     span = window.start_s, window.fresh_from_s, window.end_s, speech_in(window)[1]
     return SeenWindow(*span, evidence.voice, face.features if face else {}, heard, evidence.moments)

@@ -217,7 +217,8 @@ class Score:
     `logit`: calibrated log-odds of "forged" for 1.2 s like these; None when not judged, then `reason` says why.
     `speech_s`: seconds of speech that this rests on, for sync of seen lips and speech; 0 where all seconds count, as for faces.
     Only for sync, in place of `logit`: `heard`, the lips of `track_id` and the voice; and what `alerts.sync.Strip` makes of them:
-    `sync_curve` float32 [61], their similarity per lag; `sync_local`, (time in s, the same of 0.4 s around it).
+    `sync_curve` float32 [61], their similarity per lag; `sync_local`, (time in s, the same of 0.4 s around it). `rivals`: (track id, lips
+    and voice) of all others whose lips move; `in_company`: more than one face was in the picture at the same time.
     """
 
     modality: Modality
@@ -233,6 +234,8 @@ class Score:
     speech_s: float = 0.0
     sync_local: tuple[tuple[float, NDArray[np.float32]], ...] = ()
     moments: tuple[Moment, ...] = ()
+    rivals: tuple[tuple[int, LipsAndVoice], ...] = ()
+    in_company: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from monitor.alerts.incidents import Incidents
 from monitor.alerts.policy import Policies
+from monitor.alerts.speakers import Speakers
 from monitor.channel import Channel
 from monitor.errors import SourceError
 from monitor.faces.watch import FaceWatcher
@@ -66,7 +67,7 @@ async def watch(
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(_read(source, media))
             tasks.create_task(_look(media, windows, engine, measured, looking if live else replace(looking, patience_s=FILE_PATIENCE_S)))
-            tasks.create_task(_judge(windows, engine, incidents, measured, on_score))
+            tasks.create_task(_judge(windows, engine, Speakers(policies.sync_calibration), incidents, measured, on_score))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     finally:
@@ -117,12 +118,17 @@ async def _look(media: Channel[MediaItem], windows: Channel[Window], engine: Eng
 
 
 async def _judge(
-    windows: Channel[Window], engine: Engine, incidents: Incidents, measured: Measurements, on_score: Callable[[Score], None]
+    windows: Channel[Window],
+    engine: Engine,
+    speakers: Speakers,
+    incidents: Incidents,
+    measured: Measurements,
+    on_score: Callable[[Score], None],
 ) -> None:
-    """Models, evidence over time, incidents."""
+    """Models, whose voice it is, evidence over time, incidents."""
     async for window in windows:
         with measured.stage("models"):
-            scores = await engine.judge(window)
+            scores = speakers.of(await engine.judge(window))
         for score in scores:
             on_score(score)
         measured.judged(window, scores, windows)

@@ -49,7 +49,7 @@ class Bonds:
         """What is added from now on shows other lips."""
         mine = [(curve, seen_s) for curve, seen_s, lips in self._curves if lips is self.lips]
         if mine:
-            self.lips.odds = [self._log_odds(*since) for since in _since(mine)]
+            self.lips.odds = [self._log_odds(*since) for since in means_since(mine)]
         self.lips = Lips(self.lips.lag)
 
     def add(self, curve: Curve, seen_s: float) -> float:
@@ -71,7 +71,7 @@ class Bonds:
         odds, after, stop = np.zeros(len(since_s)), 0.0, len(since_s)
         for bonds, run in enumerate(self._latest_first()):
             first, lips = stop - len(run), run[0][2]
-            means = [] if lips.odds else _since([(curve, seen_s) for curve, seen_s, _ in run])
+            means = [] if lips.odds else means_since([(curve, seen_s) for curve, seen_s, _ in run])
             if means:
                 self._find_lag(means[max(index - first, 0)][0] for index in (lately, likeliest))
             for index in wanted.intersection(range(first, stop)) | {first}:
@@ -110,7 +110,7 @@ def agreement_at(lag: int, curve: Curve) -> float:
     return 0.0 if math.isnan(value) else value / math.hypot(float(np.nanstd(curve)), FIT_FLOOR)
 
 
-def _since(curves: Sequence[tuple[Curve, float]]) -> list[tuple[Curve, float]]:
+def means_since(curves: Sequence[tuple[Curve, float]]) -> list[tuple[Curve, float]]:
     """For each curve the mean of it and all later ones, weighted by their seconds, NaN where no curve has a value; and these seconds."""
     stacked, seen_s = np.stack([curve for curve, _ in curves]), np.array([each for _, each in curves])
     weights = seen_s[:, None] * ~np.isnan(stacked)

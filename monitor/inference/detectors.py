@@ -150,8 +150,10 @@ class Detectors:
         return scores or [Score("video", None, *span, None, poor[0] if poor else _why_no_face(window))]
 
     def _sync_score(self, window: Window, evidence: WindowEvidence) -> Score | None:
-        """Whether the voice belongs to the lips of the face that it fits best. None: nothing is due in this window."""
-        speaker = speaker_of(evidence.faces)
+        """Whether the voice belongs to the lips of the face that it fits best, and what else moves its lips (see `alerts.speakers`). None:
+        nothing is due in this window.
+        """
+        faces = talking(evidence.faces)
         reason: Reason | None = None
         if window.samples is None or not window.info.has_audio:
             reason = "no_audio_track"
@@ -165,11 +167,13 @@ class Detectors:
             reason = "no_speech"
         elif not inputs.lips_are_due(window):
             return None
-        elif speaker is None:
+        elif not faces:
             reason = next((face.mute for face in evidence.faces if face.mute), "too_short")
-        if reason is not None or speaker is None or speaker.heard is None:
+        if reason is not None:
             return Score("sync", None, window.fresh_from_s, window.end_s, None, reason)
-        return Score("sync", speaker.track_id, window.start_s, window.end_s, None, heard=speaker.heard)
+        (best, heard), *rivals = ((face.track_id, face.heard) for face in faces if face.heard is not None)
+        span = window.start_s, window.end_s
+        return Score("sync", best, *span, None, heard=heard, rivals=tuple(rivals), in_company=inputs.in_company(window))
 
     @property
     def _calibrated(self) -> Calibration:
@@ -206,12 +210,12 @@ def _both(window: Window, lips: NDArray[np.float32], hears: bool, labels: tuple[
     return {"mouths": lips[None], "log_mel": mel[None], "has_video": has_video, "has_audio": has_audio}
 
 
-def speaker_of(faces: Sequence[FaceEvidence]) -> FaceEvidence | None:
-    """Of the faces whose lips move, the one that the voice fits best; None when no lips can be compared."""
+def talking(faces: Sequence[FaceEvidence]) -> list[FaceEvidence]:
+    """Those whose lips move beside a voice and can be compared with it, the one that it fits best first."""
     heard = [(face, face.heard) for face in faces if face.heard is not None and face.mute is None and comparable(face.heard)]
-    if len(heard) == 1:
-        return heard[0][0]  # most calls show one face: nothing is to be weighed
-    return max(heard, key=lambda pair: how_well(pair[1]), default=(None, None))[0]
+    if len(heard) > 1:  # most calls show one face: nothing is to be weighed
+        heard.sort(key=lambda pair: -how_well(pair[1]))
+    return [face for face, _ in heard]
 
 
 def _views(window: Window) -> list[FaceView]:

@@ -17,6 +17,7 @@ MAX_REPEATED_SHARE = 0.12  # of mouths that equal the one before, above which th
 LIPS = (slice(26, 42), slice(18, 46))  # rows and columns of a mouth crop
 MIN_LIP_MOTION = 0.05  # of the crop's contrast, from picture to picture: 3 % of genuine clips have less, photographs and silent listeners
 LIPS_EVERY_S = 2.4
+COMPANY_SHARE = 0.1  # of the pictures; no clip of one person has any with two faces, in a gallery a face may be lost for a second or two
 VOICE_STEP_S = 0.16  # of its local logits
 MIN_MISSED_S = 0.4  # a recording of 3 s has this much more to compare
 Floats = NDArray[np.float32]
@@ -135,6 +136,12 @@ def looked_at(window: Window, track_id: int) -> list[tuple[float, FaceView]]:
         for face in frame.faces
         if face.track_id == track_id and face.face_rgb is not None and face.reason is None
     ]
+
+
+def in_company(window: Window) -> bool:
+    """Whether more than one face, judged or not, was in the picture at the same time: then somebody else may be speaking, also unseen."""
+    shared = sum(len(frame.faces) > 1 for frame in window.frames)
+    return shared > COMPANY_SHARE * len(window.frames)
 
 
 def lips_are_due(window: Window) -> bool:

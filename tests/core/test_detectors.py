@@ -167,6 +167,15 @@ async def test_two_faces_are_judged_apart() -> None:
     both = [FrameFaces(a.time_s, (*a.faces, *b.faces)) for a, b in zip(frames(3), frames(7), strict=True)]
     scores = await judged(window(both))
     assert {track for modality, track in scores if modality == "video"} == {3, 7}
+    (sync,) = [score for (modality, _), score in scores.items() if modality == "sync"]
+    assert sync.in_company
+    assert {sync.track_id, *(track for track, _ in sync.rivals)} == {3, 7}
+
+
+async def test_one_face_after_the_other_is_no_company() -> None:
+    in_turn = [a if a.time_s < 1.2 else b for a, b in zip(frames(3), frames(7), strict=True)]
+    (sync,) = [score for (modality, _), score in (await judged(window(in_turn))).items() if modality == "sync"]
+    assert not sync.in_company
 
 
 async def test_only_the_fresh_part_is_looked_at_again() -> None:

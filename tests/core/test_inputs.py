@@ -59,6 +59,15 @@ def test_all_that_was_cut_out_in_the_fresh_part_is_judged() -> None:
     assert [time_s for time_s, _ in inputs.looked_at(window(frames, fresh_from_s=0.9), 0)] == [1.3]
 
 
+@pytest.mark.parametrize(("pictures", "company"), [(0, False), (3, False), (10, True), (60, True)])
+def test_two_faces_at_the_same_time_are_company(pictures: int, company: bool) -> None:
+    alone = seen(np.arange(60) / 25)
+    refused = FaceView(1, BOX, reason="face_too_small")
+    shared = [replace(frame, faces=(*frame.faces, refused)) if at < pictures else frame for at, frame in enumerate(alone)]
+    assert inputs.in_company(window(shared)) is company
+    assert not inputs.in_company(window())
+
+
 @pytest.mark.parametrize("origin_s", [0.0, 0.5, 1.2, 7.77])
 def test_lips_are_due_in_every_second_window(origin_s: float) -> None:
     ends_s = [origin_s + 2.4 + 1.2 * index for index in range(1, 9)]
