@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from export.command_line import Arguments, command, count
 from monitor.alerts.incidents import Incidents
 from monitor.alerts.policy import Policies
+from monitor.alerts.speakers import Speakers
 from monitor.errors import SourceError
 from monitor.faces.detect import FaceDetector
 from monitor.faces.watch import FaceWatcher
@@ -130,7 +131,8 @@ async def spend(path: Path, engine: Engine, costs: Costs) -> float:
     cutter = Windows(speech_marks, FILE_PATIENCE_S)
     watcher = FaceWatcher(FaceDetector(lambda picture: run["face_detector"]({"input": picture})), part_from=cutter.part_from)
     detectors = Detectors({name: _later(run[name]) for name in JUDGES}, engine.calibration)
-    incidents = Incidents("call", Policies.from_calibration(engine.calibration))
+    policies = Policies.from_calibration(engine.calibration)
+    speakers, incidents = Speakers(policies.sync_calibration), Incidents("call", policies)
     waiting: list[VideoFrame] = []
     end_s = 0.0
 
@@ -143,7 +145,7 @@ async def spend(path: Path, engine: Engine, costs: Costs) -> float:
             with costs.stage("inputs of models"):
                 scores = await detectors.judge(window)
             with costs.stage("evidence"):
-                incidents.add(scores)
+                incidents.add(speakers.of(scores))
 
     for item in _decoded(path, costs):
         if isinstance(item, MediaInfo | AudioChunk):

@@ -20,7 +20,8 @@ MOMENTS = 200  # half a minute of voice, more of face crops
 
 class Evidence:
     """A sequential test (see `alerts.stretches`) over scores. `min_evidence_s` of them allow a state; the present stretch must have lasted
-    `mature_s` to be called fake (see Policy). Of a voice only seconds of speech count: a pause is no evidence, though it is looked at.
+    `mature_s` to be called fake (see Policy). Of a voice only seconds of speech count, of lips and voice those in which both were
+    there: a pause is no evidence, though it is looked at, and neither is what a scene cut leaves of a window.
 
     For sync, the similarity curves of a stretch are averaged and their mean is judged: one peak that stands out of a long mean is far more
     certain than many that do so by chance. How well each window agrees with the mean so far tells where a stretch begins. No mean mixes
@@ -100,18 +101,18 @@ class Evidence:
 
     def _learn(self, score: Score) -> None:
         start_s = max(score.start_s, self.judged_until_s)  # a window of lips may reach back into what was judged
-        evidence_s = span_s = max(score.end_s - start_s, 1e-3)
+        span_s = max(score.end_s - start_s, 1e-3)
+        evidence_s = score.speech_s or span_s
         self._moments.extend(score.moments)
         if self._changes is not None:
             for value, from_s, judged_s in pieces(score.moments, start_s, score.end_s):
                 self._step = self._changes.add(value, from_s, judged_s)
         if score.sync_curve is not None and self._bonds is not None:
             self._local.extend((time_s, curve, self._bonds.lips) for time_s, curve in score.sync_local if time_s >= start_s)
-            value = self._bonds.add(score.sync_curve, score.speech_s or span_s)
-            self._stretches.add(value, start_s, span_s, cut=self._cut)
+            value = self._bonds.add(score.sync_curve, evidence_s)
+            self._stretches.add(value, start_s, evidence_s, cut=self._cut)
             self._log_odds, self._cut = self._bonds.judged(self._stretches.shares), False
         elif score.logit is not None:
-            evidence_s = score.speech_s or span_s
             self._stretches.add(score.logit, start_s, evidence_s)
             self._log_odds = of_all_forgeries(self._stretches.log_odds_by_start, self._policy.seen_share)
         self._seen_s += evidence_s

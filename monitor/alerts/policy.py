@@ -18,7 +18,8 @@ class Policy:
     `threshold`: p_fake from which it is called fake; `suspicious`: below it is called genuine. `correlation`, `spread`, `stretch_s`: what
     the sequential test takes for granted (see `alerts.stretches`). `seen_share`: of forgeries, how many the models can see; the others
     look genuine, so genuine looks alone never bring p_fake below (1 − share) / (2 − share). `step`: see `alerts.changes`.
-    Evidence is counted in judged seconds, that of a voice in seconds of speech. `min_evidence_s`: less of it than this is `too_short`.
+    Evidence is counted in judged seconds, that of a voice in seconds of speech, of sync in such beside seen lips. `min_evidence_s`: less of
+    it than this is `too_short`.
     `mature_s`: a stretch of a running stream may be called fake from this age on, the last stretch of a file from `shortest_s` on. What has
     not even that much in all when the recording ends is one look and no more: it is called fake from `short_threshold` on, which has a
     budget of its own (a share of recordings, not incidents an hour).
@@ -90,6 +91,6 @@ def default_policy(modality: Modality, calibration: ModalityCalibration) -> Poli
         short_threshold=calibration.short_threshold,
         step=calibration.step,
     )
-    if modality == "sync":  # one window of lips says little: gather longer
-        return replace(policy, mature_s=4.8, shortest_s=3.6, hold_s=4.8, min_evidence_s=1.8)
+    if modality == "sync":  # one window of lips says little, so gather two; of somebody who talks in full view one holds 1.8 s and more
+        return replace(policy, mature_s=3.6, shortest_s=2.7, hold_s=4.8, min_evidence_s=1.35)
     return policy

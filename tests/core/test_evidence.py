@@ -158,8 +158,8 @@ def test_genuine_never_stands_beside_half_and_fake_never_below_the_threshold(pol
     assert min(p_fakes["fake"]) >= policy.threshold
 
 
-def lip_score(start_s: float, curve: np.ndarray, track_id: int = 0, **more) -> Score:  # type: ignore[no-untyped-def]
-    return Score("sync", track_id, start_s, start_s + 2.4, None, sync_curve=curve, speech_s=2.4, **more)
+def lip_score(start_s: float, curve: np.ndarray, track_id: int = 0, speech_s: float = 2.4, **more) -> Score:  # type: ignore[no-untyped-def]
+    return Score("sync", track_id, start_s, start_s + 2.4, None, sync_curve=curve, speech_s=speech_s, **more)
 
 
 def curve_with_peak(lag: int, height: float, seed: int) -> np.ndarray:
@@ -300,6 +300,16 @@ def test_a_dub_is_called_across_jump_cuts_and_one_incident_follows_the_faces() -
     assert told[-1].state == "fake"
     assert told[-1].since_s == 0.0
     assert told[-1].track_id == 5
+
+
+@pytest.mark.parametrize(("speech_s", "states"), [(1.9, ["fake", "fake"]), (1.3, ["suspicious", "fake"])])
+def test_what_a_cut_leaves_of_a_window_is_no_whole_look(speech_s: float, states: list[str]) -> None:
+    """A stretch of sync matures by the seconds that were compared, not by those of the windows."""
+    sync = Evidence(POLICIES.sync, SYNC)
+    told = [sync.add(lip_score(2.4 * index, curve_with_peak(0, 0.0, index), speech_s=speech_s)) for index in range(3)]
+    assert [each.evidence_s for each in told] == pytest.approx([speech_s, 2 * speech_s, 3 * speech_s])
+    assert [each.state for each in told][-len(states) :] == states
+    assert all(each.coverage == pytest.approx(1.0) for each in told), "it was looked at"
 
 
 def test_people_who_change_each_with_a_lag_of_their_own_are_no_dub() -> None:
