@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.calibrate import looked
+from export.calibrate import looked, tail_from
 from export.data.held_out import HeldClip
 from export.data.worn import draw_wear, worn_picture, worn_sound
 from export.evidence import SeenWindow
@@ -87,6 +87,18 @@ def test_the_correlation_of_windows_is_measured() -> None:
     groups = [list(rng.normal() * 2 + rng.normal(size=6)) for _ in range(300)]
     assert correlation_of(groups, groups) == pytest.approx(0.8, abs=0.04)
     assert correlation_of(groups[:40], [[group[0]] for group in groups]) == pytest.approx(0.8, abs=0.08), "few with many, many with one"
+
+
+def test_the_threshold_for_a_share_of_clips_rests_on_more_than_the_strangest_of_them() -> None:
+    rng = np.random.default_rng(3)
+    values, even = rng.exponential(1.0, 4000), np.full(4000, 1 / 4000)
+    assert tail_from(values, even, 0.03) == pytest.approx(np.log(1 / 0.03), abs=0.1)
+    heavy = np.where(np.arange(4000) < 2000, 3.0, 1.0)
+    assert tail_from(np.where(np.arange(4000) < 2000, values + 1, values), heavy, 0.03) > tail_from(values, even, 0.03) + 0.5
+
+    drawn = [rng.exponential(1.0, 150) for _ in range(200)]
+    by_tail = np.std([tail_from(each, np.full(150, 1 / 150), 0.03) for each in drawn])
+    assert by_tail < 0.8 * np.std([np.quantile(each, 0.97, method="inverted_cdf") for each in drawn])
 
 
 def test_rehearsed_calls_keep_a_budget_at_a_high_threshold_and_break_it_at_a_low_one() -> None:
