@@ -27,7 +27,7 @@ from monitor.pipeline import watch
 from monitor.sources import Source
 from monitor.sources.container import ContainerSource
 
-CUT_BY = 7
+CUT_BY = 8
 """Counts how often what windows hold has changed (faces looked at and cut out, speech marked): those cut before are not used any more."""
 _NEUTRAL = ModalityCalibration(fusions=(Logistic(weights={}, bias=0.0),), threshold=0.5, suspicious=0.5)
 UNCALIBRATED = Calibration(

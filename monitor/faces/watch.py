@@ -24,6 +24,7 @@ MAX_WAITING = 32  # frames that may wait for the next detection, whatever their 
 CUT_MEAN_CHANGE = 20.0  # of 255, and
 CUT_UNLIKENESS = 0.42  # 1 − correlation: hardly any neighbouring frames of the pool have both, 98 % of the joints of two clips do
 BLACK = 20  # of 255: no brighter is a bar beside a picture of another shape
+DARK_GREY, SAME_SHADE = 64, 12  # nor is one that conferencing windows draw, which hardly strays from one shade; brighter ones may be walls
 LEAST_SHOWN = 0.2  # of the picture, between bars
 
 
@@ -193,14 +194,14 @@ def thumbnail(luma: Luma) -> NDArray[np.uint8]:
 
 
 def changed(before: NDArray[np.uint8] | None, after: NDArray[np.uint8] | None) -> bool:
-    """Whether two thumbnails differ so much that a face that was still may not be. Black bars, at the same place in both, never do."""
+    """Whether two thumbnails differ so much that a face that was still may not be. Dark bars, at the same place in both, never do."""
     if before is None or after is None or _change(before, after) < STILL_CHANGE * LEAST_SHOWN:
         return False
     return _change(*_without_bars(before, after)) >= STILL_CHANGE
 
 
 def scene_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
-    """Whether two thumbnails show different scenes: much changed, and the pattern too (a flash or a fade keeps the pattern). Black bars are
+    """Whether two thumbnails show different scenes: much changed, and the pattern too (a flash or a fade keeps the pattern). Dark bars are
     no part of the scene.
     """
     if before is None or _change(before, after) < CUT_MEAN_CHANGE * LEAST_SHOWN:
@@ -214,8 +215,12 @@ def scene_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> boo
 
 
 def _without_bars(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both without the rows and columns at their edges that are black in both; as they are where next to nothing would be left."""
-    lit = np.maximum(before, after) > BLACK
+    """Both without the rows and columns at their edges that are bars in both; as they are where next to nothing would be left."""
+    shade = int(before[0, 0])
+    if BLACK < shade <= DARK_GREY:
+        lit = np.maximum(abs(before.astype(np.int16) - shade), abs(after.astype(np.int16) - shade)) > SAME_SHADE
+    else:
+        lit = np.maximum(before, after) > BLACK
     rows, columns = (np.flatnonzero(lit.any(axis)) for axis in (1, 0))
     if len(rows) * len(columns) < LEAST_SHOWN * lit.size:
         return before, after

@@ -230,15 +230,16 @@ def test_a_flash_is_no_scene_cut() -> None:
     assert scene_cut(usual, mirrored)
 
 
-def test_black_bars_do_not_hide_a_scene_cut_and_make_none() -> None:
-    """An upright phone in a wide picture: two thirds of it are the same black before and after."""
+@pytest.mark.parametrize("shade", [2, 40])
+def test_dark_bars_do_not_hide_a_scene_cut_and_make_none(shade: int) -> None:
+    """An upright phone in a wide picture, or in a conferencing window: two thirds of it are the same before and after."""
+    rng = np.random.default_rng(4)
 
     def between_bars(picture: np.ndarray) -> np.ndarray:
-        wide = np.full((360, 640), 2, np.uint8)
+        wide = rng.integers(shade - 2, shade + 3, (360, 640)).astype(np.uint8)
         wide[:, 220:420] = picture
         return thumbnail(Luma(wide))
 
-    rng = np.random.default_rng(4)
     rooms = [cv2.resize(rng.integers(30, 220, (9, 5)).astype(np.uint8), (200, 360)) for _ in range(2)]
     assert scene_cut(between_bars(rooms[0]), between_bars(rooms[1]))
     assert not scene_cut(between_bars(rooms[0]), between_bars(np.roll(rooms[0], 6, axis=1)))
