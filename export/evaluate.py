@@ -10,9 +10,9 @@ Everything goes through monitor's own pipeline at its own thresholds. Intervals 
 Matched AUC compares each forged clip only with genuine ones alike in every nuisance (within 0.6 standard deviations).
 
 Sections: conditions (a track missing or lost), robustness (distortions, call degradations, codecs), nuisances, calls (segments, delay,
-false incidents; with made calls of export.data.made_calls), talk, maps and folds (these three need the training pool). All of them on 296
-clips take about thirteen minutes of one core, eight with --jobs 2. What stands between the marks "by hand" in an older --out goes into
-the new one.
+false incidents; with made calls of export.data.made_calls), galleries (several faces in one picture; with its --galleries), talk, maps and
+folds (these three need the training pool). All of them on 296 clips take about fifteen minutes of one core, nine with --jobs 2. What stands
+between the marks "by hand" in an older --out goes into the new one.
 """
 
 import argparse
@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
     clips = read_layout(options.folder, options.layout, options.split)
     if options.limit:
         clips = clips[:: max(1, len(clips) // options.limit)][: options.limit]
-    task = Task(options.folder.name, options.models, QUICK if options.quick else FULL, sections, options.pool, options.calls)
+    task = Task(
+        options.folder.name, options.models, QUICK if options.quick else FULL, sections, options.pool, options.calls, options.galleries
+    )
     shown = [word for word, before in zip(given, ["", *given], strict=False) if "--worst" not in (word, before)]  # changes no number
     told: dict[str, Any] = {"command": shlex.join(["python", "-m", "export.evaluate", *shown])}
 
@@ -87,6 +89,7 @@ def _parser() -> Arguments:
     parser.add_argument("--jobs", type=count, default=1, help="sections measured at the same time (default 1; each takes a core)")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--calls", type=Path, help="made calls (default: where export.data.made_calls puts them)")
+    parser.add_argument("--galleries", type=Path, help="made calls of several faces (default: where made_calls --galleries puts them)")
     parser.add_argument("--out", "--markdown", type=Path, help="write the report there instead of to the terminal")
     parser.add_argument("--json", type=Path, help="write every number there")
     parser.add_argument("--images", type=Path, help="draw the curves of --out into this folder (default: images/ beside it)")

@@ -50,6 +50,15 @@ class Segment:
     offset_ms: int = 0
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Somebody speaks in [start_s, end_s); `box_xyxy`: the own tile as shares of the picture, None for somebody who cannot be seen."""
+
+    start_s: float
+    end_s: float
+    box_xyxy: tuple[float, float, float, float] | None
+
+
 class Held:
     """Genuine talk and generated voices of the held-out folds."""
 
@@ -94,13 +103,15 @@ class Held:
 
 @dataclass(frozen=True)
 class Forged:
-    """A take with its truth."""
+    """A take with its truth. `turns`: who speaks when, where more than one might (see `galleries`); `faces` in the picture."""
 
     take: Take
     frames: list[Image]
     sound: Floats
     segments: tuple[Segment, ...]
     masks: tuple[int, Image] | None = None
+    turns: tuple[Turn, ...] = ()
+    faces: int = 1
 
 
 def make(held: Held, kind: str, speaker: str, seed: int) -> Forged:

@@ -1,4 +1,5 @@
 """Forged calls whose truth is known to the picture: python -m export.data.made_calls [--count 72] [--seed 1] [--kinds …] [--out DIR].
+Calls of several people in one picture: python -m export.data.made_calls --galleries (see `galleries`).
 
 Genuine talk of people whom no net was trained on, clips of one person joined to 12–20 s, of which some seconds are forged in one of the
 ways of KINDS; one call in six stays genuine. Each call is three files in the cache (folder `made_calls`): `call_0007.mp4`, `.json` (the
@@ -19,11 +20,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.command_line import Arguments, command
-from export.data.call_making import ASKED_KINDS, KINDS, Forged, Held, Segment, make
+from export.command_line import Arguments, command, count, make_folder
+from export.data import galleries
+from export.data.call_making import ASKED_KINDS, KINDS, Forged, Held, Segment, Turn, make
+from export.data.guests import Guests
 from export.data.pool import PoolError, cache_folder, pool_folder
 from monitor.media import AUDIO_RATE_HZ
 
+USUAL, USUAL_GALLERIES = 6 * len(KINDS), 6 * len(galleries.KINDS)
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -33,6 +37,7 @@ class MadeCall:
     """One call. `labels`: audio, video and sync of the whole file: real, fake, for sync also shift; empty where it is not known.
 
     Lips that were swapped or re-animated may fit the voice or not: sync of such a call is not known. A voice spliced in does not fit.
+    `kind`: as `--kinds` names it, "" in files of old; `turns` and `faces`: see `Forged`.
     """
 
     path: Path
@@ -43,6 +48,9 @@ class MadeCall:
     labels: dict[str, str]
     segments: tuple[Segment, ...]
     masks: Path | None
+    kind: str = ""
+    turns: tuple[Turn, ...] = ()
+    faces: int = 1
 
     def load_masks(self) -> tuple[int, Image] | None:
         """(number of the first changed picture, masks [n, h/4, w/4]), None when no face was changed."""
@@ -55,11 +63,13 @@ class MadeCall:
 def read_calls(folder: Path) -> list[MadeCall]:
     """The calls of a folder. Raises PoolError when there are none."""
     found = []
-    for path in sorted(folder.glob("call_*.json")):
-        saved: dict[str, Any] = json.loads(path.read_text())
+    for truth in sorted(folder.glob("call_*.json")):
+        saved: dict[str, Any] = json.loads(truth.read_text())
         masks = saved.pop("masks")
         segments = tuple(Segment(**each) for each in saved.pop("segments"))
-        found.append(MadeCall(path=folder / saved.pop("file"), masks=folder / masks if masks else None, segments=segments, **saved))
+        turns = tuple(Turn(each["start_s"], each["end_s"], tuple(each["box_xyxy"] or ()) or None) for each in saved.pop("turns", ()))
+        path = folder / saved.pop("file")
+        found.append(MadeCall(path=path, masks=folder / masks if masks else None, segments=segments, turns=turns, **saved))
     if not found:
         raise PoolError(f"no made calls in {folder}; python -m export.data.made_calls makes them")
     return found
@@ -96,15 +106,17 @@ def encoded(frames: Sequence[Image], sound: Floats, fps: float) -> bytes:
     return buffer.getvalue()
 
 
-def write(folder: Path, name: str, call: Forged, speaker: str, seed: int) -> None:
-    """The files of one call; the truth comes last, so that what has one is whole."""
+def write(folder: Path, name: str, call: Forged, planned: tuple[str, str, int]) -> None:
+    """The files of one call that was made as `plan` said; the truth comes last, so that what has one is whole."""
     (folder / f"{name}.mp4").write_bytes(encoded(call.frames, call.sound, call.take.fps))
     masks = None
     if call.masks is not None:
         masks = f"{name}.masks.npz"
         np.savez_compressed(folder / masks, first_frame=call.masks[0], masks=call.masks[1])
+    kind, speaker, seed = planned
     truth = {
         "file": f"{name}.mp4",
+        "kind": kind,
         "speaker": speaker,
         "seed": seed,
         "fps": round(call.take.fps, 4),
@@ -112,6 +124,8 @@ def write(folder: Path, name: str, call: Forged, speaker: str, seed: int) -> Non
         "labels": labels_of(call.segments),
         "segments": [asdict(each) for each in call.segments],
         "masks": masks,
+        "turns": [asdict(each) for each in call.turns],
+        "faces": call.faces,
     }
     (folder / f"{name}.json").write_text(json.dumps(truth, indent=1))
 
@@ -123,25 +137,41 @@ def plan(speakers: Sequence[str], count: int, seed: int, kinds: Sequence[str] = 
 
 
 @command
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = Arguments(description=__doc__)
-    parser.add_argument("--count", type=int, default=72)
+    parser.add_argument("--count", type=count, help=f"default {USUAL}, of galleries {USUAL_GALLERIES}: six of each kind")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--kinds", nargs="+", choices=(*KINDS, *ASKED_KINDS), default=KINDS, help="in turn; needs a folder of its own (--out)"
-    )
+    kinds = (*KINDS, *ASKED_KINDS, *galleries.KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=KINDS, help="in turn; needs a folder of its own (--out)")
+    parser.add_argument("--galleries", action="store_true", help="those of several people in one picture, in the cache's folder galleries")
     parser.add_argument("--pool", type=Path, help="folder that holds data/ and weights/ (default $DEEPFAKE_POOL or ../shared)")
     parser.add_argument("--out", type=Path, help="default: the folder made_calls of the cache")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
-    held = Held(pool_folder(options.pool))
-    out: Path = options.out or cache_folder("made_calls")
-    out.mkdir(parents=True, exist_ok=True)
-    for number, (kind, speaker, seed) in enumerate(plan(list(held.clips), options.count, options.seed, options.kinds)):
-        if (out / f"call_{number:04d}.json").exists():
+    pool = pool_folder(options.pool)
+    out: Path = options.out or cache_folder("galleries" if options.galleries else "made_calls")
+    make_folder(out)
+    number = options.count or (USUAL_GALLERIES if options.galleries else USUAL)
+    _make_all(pool, out, number, options.seed, galleries.KINDS if options.galleries else options.kinds)
+
+
+def _make_all(pool: Path, out: Path, number: int, seed: int, kinds: Sequence[str]) -> None:
+    """What is missing of the calls; of calls with one face and of galleries only the material that is needed is opened."""
+    guests = Guests(pool) if set(kinds) & set(galleries.KINDS) else None
+    held = Held(pool) if set(kinds) - set(galleries.KINDS) else None
+    speakers = list(held.clips) if held else [person.name for person in guests.speakers] if guests else []
+    for place, planned in enumerate(plan(speakers, number, seed, kinds)):
+        name, kind = f"call_{place:04d}", planned[0]
+        if (out / f"{name}.json").exists():
             continue
-        write(out, f"call_{number:04d}", make(held, kind, speaker, seed), speaker, seed)
-        print(f"call_{number:04d}: {kind}", flush=True)
+        if kind in galleries.KINDS:
+            assert guests
+            call = galleries.make_gallery(guests, *planned)
+        else:
+            assert held
+            call = make(held, *planned)
+        write(out, name, call, planned)
+        print(f"{name}: {kind}", flush=True)
 
 
 if __name__ == "__main__":

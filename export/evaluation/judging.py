@@ -20,7 +20,7 @@ from monitor.alerts.policy import Policies
 from monitor.alerts.summary import Summary
 from monitor.errors import MonitorError
 from monitor.inference.engine import Engine
-from monitor.media import Alert, MediaItem, Modality, Verdict
+from monitor.media import Alert, MediaItem, Modality, Score, Verdict
 from monitor.pipeline import watch
 from monitor.service.scan import result_of
 from monitor.sources import Source
@@ -28,11 +28,14 @@ from monitor.sources import Source
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the product said: `result` as `scan` prints it (empty after an `error`), and the incidents that it opened."""
+    """What the product said: `result` as `scan` prints it (empty after an `error`), and the incidents that it opened. `compared`: the
+    scores of sync that compared a voice with a face.
+    """
 
     result: dict[str, Any]
     opened: tuple[Alert, ...] = ()
     error: str = ""
+    compared: tuple[Score, ...] = ()
 
     def p(self, modality: Modality) -> float | None:
         return None if self.error else self.result["verdicts"][modality]["p_fake"]
@@ -70,6 +73,12 @@ class Product:
 
     async def _judge(self, source: Source, name: str) -> Judgement:
         summary, opened, started = Summary(self.policies), [], monotonic()
+        compared: list[Score] = []
+
+        def keep(score: Score) -> None:
+            summary.score(score)
+            if score.modality == "sync" and score.reason is None:
+                compared.append(score)
 
         def note(stream: str, event: object) -> None:
             if isinstance(event, Verdict | Alert):
@@ -78,10 +87,10 @@ class Product:
                 opened.append(event)
 
         try:
-            await watch(name, source, self.engine, self.policies, note, live=False, on_score=summary.score)
+            await watch(name, source, self.engine, self.policies, note, live=False, on_score=keep)
         except MonitorError as error:
             return Judgement({}, error=str(error))
-        return Judgement(result_of(name, summary, self.engine, monotonic() - started), tuple(opened))
+        return Judgement(result_of(name, summary, self.engine, monotonic() - started), tuple(opened), compared=tuple(compared))
 
     def judge_ways(
         self, clips: Sequence[LabelledClip], track: Track, ways: Mapping[Key, "Way"], until_s: float, what: str

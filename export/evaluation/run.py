@@ -21,6 +21,7 @@ from export.data.talk import in_step, split_talk
 from export.evaluation.calls import false_incidents, read_made_calls, segments
 from export.evaluation.facts import length_s
 from export.evaluation.folds import cross_validation
+from export.evaluation.galleries import several_faces
 from export.evaluation.judging import Judged, Product, balanced, union_label
 from export.evaluation.looks import with_looks
 from export.evaluation.maps import aligned_pairs, made_calls
@@ -31,8 +32,8 @@ from export.evaluation.robustness import LEVELS, robustness
 from monitor.media import MODALITIES
 
 DEMO_CALL = REPOSITORY / "monitor" / "demo" / "call.mp4"
-BY_LENGTH = ("robustness", "nuisances", "conditions", "calls", "folds", "talk", "maps")
-SECTIONS = ("conditions", "robustness", "nuisances", "calls", "talk", "maps", "folds")
+BY_LENGTH = ("robustness", "nuisances", "conditions", "calls", "galleries", "folds", "talk", "maps")
+SECTIONS = ("conditions", "robustness", "nuisances", "calls", "galleries", "talk", "maps", "folds")
 Told = dict[str, Any]
 logger = logging.getLogger("export.evaluation")
 
@@ -48,14 +49,15 @@ class Sizes:
     levels: tuple[int, ...]
     equalised: int
     made_calls: int
+    galleries: int
     genuine_call_s: float
     genuine_s: float
     pairs: int
     timed: int
 
 
-FULL = Sizes(200, 50, 40, 40, LEVELS, 40, 72, 30.0, 300.0, 400, 8)
-QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 12.0, 36.0, 60, 2)
+FULL = Sizes(200, 50, 40, 40, LEVELS, 40, 72, 78, 30.0, 300.0, 400, 8)
+QUICK = Sizes(60, 16, 6, 8, (1, 5), 10, 4, 4, 12.0, 36.0, 60, 2)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Task:
     sections: set[str]
     pool: Path | None = None
     calls: Path | None = None
+    galleries: Path | None = None
 
 
 def evaluate(task: Task, clips: list[LabelledClip], keep: Callable[[Told], None] = lambda numbers: None, jobs: int = 1) -> Judged:
@@ -124,6 +127,7 @@ def section(name: str, task: Task, clips: list[LabelledClip], judged: Judged) ->
                 product, judged, {modality: balanced(clips, modality, sizes.equalised) for modality in MODALITIES}
             ),
             "calls": lambda: _calls(product, clips, judged, sizes, task.calls),
+            "galleries": lambda: several_faces(product, task.galleries or cache_folder("galleries"), sizes.galleries),
             "talk": lambda: _talk(product, task.pool),
             "maps": lambda: _maps(product, task),
             "folds": lambda: _folds(task.pool),

@@ -18,6 +18,7 @@ from export.data.pool import REPOSITORY
 from export.evaluate import main
 from export.evaluation.calls import false_incidents, segments
 from export.evaluation.facts import facts_of, leading_silence_s
+from export.evaluation.galleries import of_kind
 from export.evaluation.judging import Judgement, Product, balanced, union_label, union_p, union_scores
 from export.evaluation.looks import looks_of_pictures, looks_of_sound, with_looks
 from export.evaluation.maps import Reference, map_numbers
@@ -332,11 +333,15 @@ def test_tables_have_as_many_cells_as_columns() -> None:
     told["folds"] = {"clips": 9, "folds": [fold, fold], "all": fold, "families": {"swap": fold}, "left_out": {"swap": fold}}
     stretch = clip("a", segments=(Span("audio", 0.0, 2.0),))
     told["calls"] = {"segments": segments([(stretch, said(0.1, None))]), "of": "x", "genuine": None}
+    counted = of_kind([])
+    told["galleries"] = {"calls": 1, "media_s": 16.0, "kinds": {"gallery": counted, "gallery_dub": counted | {"dubbed": 1}}}
+    told["galleries"] |= {"all": counted, "cpu_ms": {"2": 60.0, "6": 110.0}}
     both = {m: {"auc": [0.5, None, None], "judged": 1, "of": 2, "false_alarms": 0} for m in ("audio", "video")}
     told["conditions"] = [{"name": "both", "clips": 2, "union": {"auc": [None] * 3}, **both}]
     lines = report(told).splitlines()
     tables = [(a, b) for a, b in pairwise(lines) if a.startswith("|") and b.startswith("|")]
-    assert len(tables) > 20
+    assert len(tables) > 22
+    assert "60 ms with 2 faces, 110 ms with 6 faces." in report(told)
     assert all(a.count("|") == b.count("|") for a, b in tables)
     assert "| blur | .70 (.60–.80) | .70 (.60–.80) | .70 (.60–.80) | 4 of 4 | 0 of 2 |" in lines
     assert "| call: vp8 | .70 (.60–.80) | – | .70 (.60–.80) | 4 of 4 | 0 of 2 |" in lines

@@ -151,11 +151,11 @@ def test_a_written_call_is_read_back(tmp_path: Path):
     frames, masks = forge_face(call, range(10, 20), "swap", (call.wides(range(3)), []), seed=1)
     segment = Segment("video", "swap", 0.4, 0.8)
     forged = Forged(call, [*call.frames[:10], *frames, *call.frames[20:]], call.sound, (segment,), (10, masks))
-    write(tmp_path, "call_0000", forged, "somebody", 7)
-    write(tmp_path, "call_0001", Forged(call, call.frames, call.sound, ()), "somebody", 8)
+    write(tmp_path, "call_0000", forged, ("swap", "somebody", 7))
+    write(tmp_path, "call_0001", Forged(call, call.frames, call.sound, ()), ("genuine", "somebody", 8))
     first, second = read_calls(tmp_path)
     assert first.segments == (segment,)
-    assert first.speaker == "somebody"
+    assert (first.kind, first.speaker, first.seed, first.turns) == ("swap", "somebody", 7, ())
     assert second.load_masks() is None
     number, read = first.load_masks()
     assert number == 10
