@@ -18,13 +18,14 @@ from export.data.held_out import HeldClip
 from export.evidence import SeenWindow
 from export.fitting import Looked, auc_interval, calibration_error, cross_fit, fit, split_logits
 from export.rehearsal import at_most, correlation_of, decisive, genuine_cuts, genuine_lips, incidents, told_of_lips, told_of_windows
+from export.rehearse_turns import ByTurns, told_of_turns
 from export.training import auc
 from monitor.alerts.bonds import Curve, agreement_at, fitting
 from monitor.alerts.calibration import ModalityCalibration, sigmoid
 from monitor.alerts.policy import Policy, default_policy
 from monitor.alerts.stretches import UNIT_S
 from monitor.alerts.sync import STEP_S, Compared, Strip, compared
-from monitor.media import LipsAndVoice
+from monitor.media import LipsAndVoice, Verdict
 
 LONGEST = 4  # curves in a row, 9.6 s
 PIECES = (20, 32, 45)  # steps: windows in which lips or speech were there for a part only
@@ -48,7 +49,9 @@ class Recording:
     fake: bool = False
 
 
-def calibrate_sync(genuine: Sequence[Recording], clips: Sequence[Clip], budget: float) -> tuple[ModalityCalibration, dict[str, Any]]:
+def calibrate_sync(
+    genuine: Sequence[Recording], clips: Sequence[Clip], by_turns: ByTurns, budget: float
+) -> tuple[ModalityCalibration, dict[str, Any]]:
     """`genuine`: as `recordings_of` has them; `clips`: what they were made of. `budget`: false incidents an hour."""
     dubs = dubbed(genuine)
     late = [shifted(each, LATE_STEPS[place % len(LATE_STEPS)]) for place, each in enumerate(genuine) if len(each.heard) > 1]
@@ -71,14 +74,15 @@ def calibrate_sync(genuine: Sequence[Recording], clips: Sequence[Clip], budget: 
     late_tops = [_tops(shifted(each, steps), policy, judged) for each in genuine if len(each.heard) > 1 for steps in LATE_STEPS]
     calls = genuine_lips([each.heard for each in genuine if len(each.heard) >= REHEARSED_FROM], policy, judged, HOURS)
     cut = genuine_cuts([each.heard for each in genuine], policy, judged, HOURS)
-    thresholds = (sigmoid(float(logit)) for logit in np.arange(0.0, 6.0, 0.05))
-    kept = next((each for each in thresholds if max(incidents(some, policy, each) for some in (calls, cut)) <= budget * HOURS), 1.0)
+    turns = [told_of_turns(call, policy, judged)[0] for call in by_turns.genuine]
+    kept = _budget_kept(policy, [(calls, budget * HOURS), (cut, budget * HOURS), (turns, budget * by_turns.hours)])
     longest = max(top for each in tops[0] for top in each.mature)
     late_ones = float(np.quantile([top for each in late_tops for top in each.mature], 1 - LATE_BUDGET, method="higher"))
     threshold = round(min(max(kept, longest + 1e-3, late_ones + 1e-3, LOWEST_THRESHOLD), HIGHEST_THRESHOLD), 3)
     found = [_as_found(windows, policy, judged) for clip, windows in clips if not clip.fake]
     looks = max([*found, *(look for each in tops[0] for look in each.single)])
     short = round(min(looks + 1e-3, HIGHEST_THRESHOLD), 4)
+    judged = judged.model_copy(update={"threshold": threshold, "short_threshold": short})
     events = incidents(calls, policy, threshold)
     numbers = _numbers(rows) | {
         **_called("stretches", [[top for each in some for top in each.mature] for some in tops], threshold),
@@ -91,8 +95,9 @@ def calibrate_sync(genuine: Sequence[Recording], clips: Sequence[Clip], budget: 
         "false incidents per hour with a scene cut every 2.4 to 7.2 s": incidents(cut, policy, threshold) / HOURS,
         "at most (95 %)": round(at_most(events, HOURS), 3),
         "rehearsed hours": HOURS,
+        "people by turns, cut every 1.2 to 4 s": _numbers_of_turns(by_turns, turns, judged),
     }
-    return judged.model_copy(update={"threshold": threshold, "short_threshold": short}), numbers
+    return judged, numbers
 
 
 def recordings_of(talk: Sequence[Clip], wild: Sequence[Clip]) -> list[Recording]:
@@ -199,6 +204,27 @@ def _numbers(rows: Sequence[Looked]) -> dict[str, Any]:
         if len(real) and len(fake):
             numbers[f"auc after {count} windows"] = [round(auc(real, fake), 4), *auc_interval(some)]
     return numbers | {"ece": round(calibration_error(unseen), 4)}
+
+
+def _budget_kept(policy: Policy, rehearsed: Sequence[tuple[Sequence[Sequence[Verdict]], float]]) -> float:
+    """The lowest threshold at which none of the rehearsals opens more incidents than it may."""
+    thresholds = (sigmoid(float(logit)) for logit in np.arange(0.0, 6.0, 0.05))
+    return next((each for each in thresholds if all(incidents(calls, policy, each) <= most for calls, most in rehearsed)), 1.0)
+
+
+def _numbers_of_turns(by_turns: ByTurns, turns: Sequence[Sequence[Verdict]], judged: ModalityCalibration) -> dict[str, Any]:
+    """`turns`: what is said of the genuine ones."""
+    policy = default_policy("sync", judged)
+    events, noticed = incidents(turns, policy, judged.threshold), 0
+    for dub, call in by_turns.dubbed:
+        opened = told_of_turns(call, policy, judged)[1]
+        noticed += any(each.since_s < dub.end_s and each.time_s > dub.start_s for each in opened)
+    return {
+        "false incidents per hour": round(events / by_turns.hours, 3),
+        "at most (95 %)": round(at_most(events, by_turns.hours), 3),
+        "rehearsed hours": round(by_turns.hours, 2),
+        "dubs of 3.5 to 7 s noticed": [noticed, len(by_turns.dubbed)],
+    }
 
 
 def _called(what: str, tops: Sequence[Sequence[float]], threshold: float) -> dict[str, list[int]]:

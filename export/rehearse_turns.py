@@ -1,0 +1,119 @@
+"""Rehearses sync where cuts fall as they fall in calls: held-out people by turns, through monitor's own looking, nets and incidents.
+
+`rehearsal.genuine_cuts` joins whole windows: there no window spans a cut, and no face is lost or found anew.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from export.data.held_out import HeldClip
+from export.data.turns import Dub, Turns, drawn_turns
+from export.evidence import UNCALIBRATED, SeenWindow, windows_of
+from export.rehearsal import CALL_S
+from monitor.alerts.calibration import ModalityCalibration
+from monitor.alerts.incidents import Incidents
+from monitor.alerts.policy import Policies, Policy
+from monitor.alerts.speakers import Speakers
+from monitor.inference.batching import Batcher
+from monitor.inference.detectors import Detectors
+from monitor.inference.engine import JUDGES
+from monitor.inference.session import Model
+from monitor.media import Alert, Score, Verdict
+
+GENUINE_CALLS = 8  # of some 500 s
+DUBBED_CALLS = 100
+DUBBED_CALL_S = 20.0
+DUB_S = (3.5, 7.0)
+BEGINS_S, ENDS_S = 2.5, 15.0  # of dubs: before and behind them all is genuine
+VOICE_S = 1.2  # that a voice is taken to last at least
+Call = Sequence[Sequence[Score]]
+"""What sync rests on, window after window: which faces were judged, and lips beside a voice."""
+
+
+@dataclass(frozen=True)
+class ByTurns:
+    """Genuine calls, and such with a dub."""
+
+    genuine: Sequence[Call]
+    dubbed: Sequence[tuple[Dub, Call]]
+
+    @property
+    def hours(self) -> float:
+        """Of the genuine ones."""
+        return sum(call[-1][-1].end_s for call in self.genuine) / 3600
+
+
+def rehearse_turns(seen: Sequence[tuple[HeldClip, Sequence[SeenWindow]]], models: dict[str, Model]) -> ByTurns:
+    """Of the genuine clips of `seen`; their windows are cached, as those of clips are."""
+    clips = talking(seen)
+    dubbed = dubbed_turns(clips, DUBBED_CALLS)
+    found = look_at_turns(dubbed, models, "dubs in calls by turns")
+    dubs = [(call.dub, scores) for call, scores in zip(dubbed, found, strict=True) if call.dub is not None]
+    return ByTurns(look_at_turns(genuine_turns(clips, GENUINE_CALLS), models, "people by turns"), dubs)
+
+
+def talking(seen: Sequence[tuple[HeldClip, Sequence[SeenWindow]]]) -> dict[str, list[Path]]:
+    """The genuine clips whose lips can be compared with their voice, by person. Of a clip that was seen worn too, the first look counts."""
+    clips: dict[str, list[Path]] = defaultdict(list)
+    known: set[Path] = set()
+    for clip, windows in seen:
+        if clip.path not in known and not clip.fake and any(window.heard is not None for window in windows):
+            clips[clip.person or clip.path.name].append(clip.path)
+        known.add(clip.path)
+    return dict(sorted(clips.items()))
+
+
+def genuine_turns(clips: Mapping[str, Sequence[Path]], count: int, seed: int = 3) -> list[Turns]:
+    """Calls of CALL_S, less what short clips lack."""
+    return [Turns(drawn_turns(clips, CALL_S, np.random.default_rng([seed, call]))) for call in range(count)]
+
+
+def dubbed_turns(clips: Mapping[str, Sequence[Path]], count: int, seed: int = 3) -> list[Turns]:
+    """Calls of DUBBED_CALL_S in which for some seconds somebody speaks who is not in them."""
+    return [_dubbed(clips, np.random.default_rng([seed, call])) for call in range(count)]
+
+
+def look_at_turns(calls: Sequence[Turns], models: dict[str, Model], what: str) -> list[Call]:
+    """Of each call what `told_of_turns` needs."""
+    detectors = Detectors({name: Batcher(models[name].run).run for name in JUDGES}, UNCALIBRATED)
+    with asyncio.Runner() as runner:
+        shown = track(calls, f"looking at {what}", console=Console(stderr=True))
+        return [runner.run(_look_at(call, models["face_detector"], detectors)) for call in shown]
+
+
+def told_of_turns(call: Call, policy: Policy, sync: ModalityCalibration) -> tuple[list[Verdict], list[Alert]]:
+    """Verdicts and opened incidents of sync."""
+    speakers, incidents = Speakers(sync), Incidents("call", Policies(policy, policy, policy, sync))
+    events = [event for scores in call for event in incidents.add(speakers.of(scores))]
+    return [event for event in events if isinstance(event, Verdict) and event.modality == "sync"], [
+        event for event in events if isinstance(event, Alert) and event.kind == "opened"
+    ]
+
+
+def _dubbed(clips: Mapping[str, Sequence[Path]], rng: np.random.Generator) -> Turns:
+    turns = drawn_turns(clips, DUBBED_CALL_S, rng)
+    shown = {turn.path for turn in turns}
+    others = [path for paths in clips.values() if not shown.intersection(paths) for path in paths]
+    seconds = float(rng.uniform(*DUB_S))
+    start_s = float(rng.uniform(BEGINS_S, ENDS_S - seconds))
+    voices = rng.choice(len(others), min(len(others), round(seconds / VOICE_S) + 1), replace=False)
+    return Turns(turns, Dub(start_s, start_s + seconds, tuple(others[index] for index in voices)))
+
+
+async def _look_at(call: Turns, detector: Model, detectors: Detectors) -> Call:
+    return [
+        [_bare(score) for score in await detectors.judge(window) if score.modality != "audio"]
+        for window in await windows_of(call, detector)
+    ]
+
+
+def _bare(score: Score) -> Score:
+    """What of a face matters here is that it was there."""
+    return score if score.modality == "sync" else replace(score, logit=None, reason="no_face", heatmap=None, moments=())
