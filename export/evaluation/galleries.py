@@ -1,7 +1,7 @@
 """Several faces in one picture (see `export.data.galleries`): what opens falsely, which dubs are noticed, who is taken for the speaker."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -11,7 +11,7 @@ from export.data.pool import PoolError
 from export.evaluation.judging import Judgement, Product, progress_bar
 from export.evaluation.sources import file_source
 from export.evaluation.spans import Stretch, delays_s, false_ones
-from monitor.media import MODALITIES, Modality
+from monitor.media import MODALITIES, Alert, Modality
 
 Told = dict[str, Any]
 Box = tuple[float, float, float, float]
@@ -48,7 +48,9 @@ def several_faces(product: Product, folder: Path, most: int) -> Told:
 
 
 def of_kind(scanned: Sequence[Scanned]) -> Told:
-    """Counts over some calls. `right`: stretches in which the voice was compared with the face that spoke, of those in which one did."""
+    """Counts over some calls. `right`: stretches in which the voice was compared with the face that spoke, of all `compared` while somebody
+    did. A dub is noticed when an incident about its seconds names the face that speaks.
+    """
     right = [hit for call, said, _ in scanned for hit in speaker_hits(call, said)]
     dubbed = [_noticed(call, said) for call, said, _ in scanned if call.segments]
     states = [said.state("sync") for _, said, _ in scanned]
@@ -85,24 +87,28 @@ def _inside(face: Sequence[float], tile: Box) -> bool:
     return tile[0] <= x <= tile[2] and tile[1] <= y <= tile[3]
 
 
-def _stretches(call: MadeCall, said: Judgement, modality: Modality) -> tuple[list[Stretch], list[Stretch]]:
-    """Forged ones, and the incidents that were opened."""
+def _truth(call: MadeCall, modality: Modality) -> list[Stretch]:
+    return [Stretch(call.path.name, each.start_s, each.end_s) for each in call.segments if each.modality == modality]
+
+
+def _opened(call: MadeCall, alerts: Iterable[Alert]) -> list[Stretch]:
     name = call.path.name
-    truth = [Stretch(name, each.start_s, each.end_s) for each in call.segments if each.modality == modality]
-    opened = [
-        Stretch(name, alert.since_s, max(alert.time_s, alert.since_s + 1e-3), alert.p_fake, alert.time_s)
-        for alert in said.opened
-        if alert.modality == modality
-    ]
-    return truth, opened
+    return [Stretch(name, each.since_s, max(each.time_s, each.since_s + 1e-3), each.p_fake, each.time_s) for each in alerts]
 
 
 def _false(call: MadeCall, said: Judgement, modality: Modality) -> int:
-    return len(false_ones(*_stretches(call, said, modality)))
+    return len(false_ones(_truth(call, modality), _opened(call, (alert for alert in said.opened if alert.modality == modality))))
 
 
 def _noticed(call: MadeCall, said: Judgement) -> bool:
-    return bool(delays_s(*_stretches(call, said, "sync")))
+    boxes = {track["track_id"]: track["box_xyxy"] for track in said.result["tracks"]}
+    tiles = [turn.box_xyxy for turn in call.turns if turn.box_xyxy is not None]
+    about = [
+        alert
+        for alert in said.opened
+        if alert.modality == "sync" and alert.track_id in boxes and any(_inside(boxes[alert.track_id], tile) for tile in tiles)
+    ]
+    return bool(delays_s(_truth(call, "sync"), _opened(call, about)))
 
 
 def _media_s(scanned: Sequence[Scanned]) -> float:

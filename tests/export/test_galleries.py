@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -170,14 +171,15 @@ def made(kind: str, segments: tuple[Segment, ...] = (), turns: tuple[Turn, ...] 
 
 
 def test_incidents_are_false_unless_they_are_about_the_dub() -> None:
-    dub = made("gallery_dub", (Segment("sync", "dub", 6.0, 11.0),))
+    dub = made("gallery_dub", (Segment("sync", "dub", 6.0, 11.0),), (Turn(0.0, 16.0, (0.5, 0.0, 1.0, 1.0)),))
     rows = [
         (dub, said({"sync": "fake"}, [alert(6.5, 10.0)]), 1.0),
         (made("gallery"), said({"sync": "fake", "video": "suspicious"}, [alert(0.0, 5.0)]), 1.0),
         (dub, said({"sync": "insufficient"}), 1.0),
+        (dub, said({"sync": "fake"}, [replace(alert(6.5, 10.0), track_id=0)]), 1.0),  # names the one who listens
     ]
     told = of_kind(rows)
-    assert (told["calls"], told["dubbed"], told["noticed"], told["not_judged"]) == (3, 2, 1, 1)
+    assert (told["calls"], told["dubbed"], told["noticed"], told["not_judged"]) == (4, 3, 1, 1)
     assert told["false"] == {"audio": 0, "video": 0, "sync": 1}
     assert told["suspicious"] == {"audio": 0, "video": 1, "sync": 0}
 
