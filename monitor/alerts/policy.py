@@ -91,6 +91,8 @@ def default_policy(modality: Modality, calibration: ModalityCalibration) -> Poli
         short_threshold=calibration.short_threshold,
         step=calibration.step,
     )
+    if modality == "audio":  # as much speech as a window needs to be judged at all; little speech weighs little as it is
+        return replace(policy, min_evidence_s=0.6, shortest_s=0.6)
     if modality == "sync":  # one window of lips says little, so gather two; of somebody who talks in full view one holds 1.8 s and more
         return replace(policy, mature_s=3.6, shortest_s=2.7, hold_s=4.8, min_evidence_s=1.35)
     return policy

@@ -47,6 +47,12 @@ def test_a_voice_that_spoke_for_a_moment_is_not_called_fake_even_when_the_record
     assert ended == ["insufficient", "fake"]
 
 
+def test_a_recording_of_one_word_is_judged_by_that_word_and_a_running_call_is_not() -> None:
+    word, less = (score(0.0, 9.0, span_s=2.4, speech_s=speech_s) for speech_s in (0.6, 0.5))
+    assert [Evidence(POLICIES.audio).add(word, last=last).state for last in (True, False)] == ["fake", "suspicious"]
+    assert Evidence(POLICIES.audio).add(less, last=True).state == "insufficient"
+
+
 def test_a_word_weighs_less_than_a_sentence() -> None:
     word, sentence = (Evidence(POLICY).add(score(0.0, 2.0, span_s=2.4, speech_s=speech_s)).p_fake or 0.0 for speech_s in (0.6, 2.4))
     assert 0.5 < word < sentence
@@ -354,5 +360,5 @@ def test_the_edges_of_a_dub_come_from_the_moments_at_the_lag_that_fitted() -> No
 def test_a_lower_threshold_from_the_config_lowers_suspicious_too() -> None:
     policies = Policies.from_calibration(CALIBRATION, {"audio": {"threshold": 0.3, "min_evidence_s": None}})
     assert (policies.audio.threshold, policies.audio.suspicious) == (0.3, 0.3)
-    assert policies.audio.min_evidence_s == Policy(0.8, 0.5).min_evidence_s
+    assert policies.audio.min_evidence_s == POLICIES.audio.min_evidence_s
     assert policies.video.threshold == 0.8

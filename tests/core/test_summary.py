@@ -54,7 +54,7 @@ def test_coverage_counts_seconds_once_over_several_faces() -> None:
 
 
 def test_a_too_short_clip_still_gives_its_score() -> None:
-    verdict = summed([[audio(0.0, 0.3, -1.0)], [audio(0.3, 0.9, 2.0)]]).verdict("audio")
+    verdict = summed([[audio(0.0, 0.3, -1.0)], [audio(0.3, 0.5, 2.0)]]).verdict("audio")
     assert (verdict.state, verdict.reason) == ("insufficient", "too_short")
     assert verdict.p_fake is not None
     assert verdict.p_fake > 0.5, "the last score counts, not the first"
