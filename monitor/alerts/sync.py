@@ -30,8 +30,9 @@ class Compared:
     """What one window's lips and voice say of each other.
 
     `curve`: correlation of lips now with the voice `lag` steps later, float32 [61] for lags −30…+30, −1…1; NaN where too little overlaps.
-    A positive lag means late sound. `seconds`: of seen lips and speech that it rests on. `local`: (middle in seconds from the first step,
-    the same curve of these 0.4 s alone) of each stretch that is mostly spoken.
+    A positive lag means late sound. `seconds`: of speech beside seen lips at the same time; at other lags the lips of one person may meet
+    the voice of the next. `local`: (middle in seconds from the first step, the same curve of these 0.4 s alone) of each stretch that is
+    mostly spoken.
     """
 
     curve: Floats
@@ -135,7 +136,8 @@ def _compared(both: LipsAndVoice, ahead: int, again: int) -> Compared:
         here = int((~np.isnan(part)).sum(0).max())
         if here >= MIN_LOCAL_STEPS:
             local.append(((start + len(part) / 2) * STEP_S, (np.nansum(part, 0) / here).astype(np.float32)))
-    return Compared(curve, spoken * STEP_S, tuple(local))
+    beside = int(pairs[MAX_LAG_STEPS])
+    return Compared(curve, max(beside, 1) * STEP_S, tuple(local))
 
 
 def _products(both: LipsAndVoice) -> Floats:

@@ -1,5 +1,7 @@
 """Reading lips against voice: the offset is found wherever it lies, and chance does not look like certainty."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -96,6 +98,17 @@ def test_what_a_window_shows_again_is_not_counted_again() -> None:
     whole, rest = (strip.add(*each) for each in windows(lips, voice, [0, 20]))
     assert (whole.seconds, rest.seconds) == (pytest.approx(2.4), pytest.approx(0.8))
     assert [time_s for time_s, _ in rest.local] == pytest.approx([1.8, 2.2])
+
+
+def test_lips_that_a_cut_took_away_are_not_counted_beside_the_next_voice() -> None:
+    """At a lag of a second they meet it, so the curve has values there."""
+    lips, voice = (np.concatenate(each) for each in zip(pair(3), pair(3, 9), strict=True))
+    (first, _), (second, start_s) = windows(lips, voice, [0, STEPS])
+    strip = Strip()
+    strip.add(first, 0.0)
+    found = strip.add(replace(second, seen=np.arange(STEPS) < 25), start_s)
+    assert found.seconds == pytest.approx(1.0)
+    assert not np.isnan(found.curve[[0, -1]]).any()
 
 
 @pytest.mark.parametrize("start", [STEPS + 5, 3 * STEPS])
