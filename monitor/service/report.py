@@ -23,7 +23,7 @@ REASONS = {
     "no_video_track": "there are no pictures",
     "sync_unknown": "sound and picture have no common clock",
     "too_short": "too short to judge",
-    "not_speaking": "the visible person does not speak",
+    "not_speaking": "nobody in the picture seems to be speaking",
 }
 
 

@@ -12,7 +12,7 @@ const REASONS = {
   no_video_track: "There are no pictures.",
   sync_unknown: "Sound and picture have no common clock yet.",
   too_short: "Too little was seen or heard yet.",
-  not_speaking: "The visible person does not speak.",
+  not_speaking: "Nobody in the picture seems to be speaking.",
 };
 const LIFE = {
   connecting: ["connecting", "wait"], live: ["live", "good"], stalled: ["stalled", "wait"], reconnecting: ["reconnecting", "wait"],
