@@ -1,5 +1,6 @@
 """How good the lip–voice net is on what it did not see: speech read, lags found, dubs told from genuine talk, forged faces and voices."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,11 +27,14 @@ STRANGERS = 5  # other voices that each face is dubbed with
 
 @dataclass(frozen=True)
 class Synced:
-    """On held-back talk: share of clips whose lag is within one (three) steps of zero, and the AUC of dubs by the certainty of the peak."""
+    """On held-back talk: share of clips whose lag is within one (three) steps of zero, the AUC of dubs by the certainty of the peak, and
+    how many clips lie within a step of what the same person's other clips say, of how many: what a phone itself is late by left aside.
+    """
 
     lag_right: float
     lag_near: float
     dub_auc: float
+    lag_as_others: tuple[int, int]
 
     @property
     def total(self) -> float:
@@ -132,7 +136,22 @@ def judged_sync(embedded: Sequence[tuple[Floats, Floats]], who: Sequence[str]) -
         dubs += [read(lips, embedded[i][1]) for i in rng.choice(others, min(STRANGERS, len(others)), replace=False)]
     lags = np.abs([offset_s for offset_s, _ in own]) / STEP_S
     found = auc([-certainty for _, certainty in own], [-certainty for _, certainty in dubs])
-    return Synced(float((lags <= 1.5).mean()), float((lags <= 3.5).mean()), found)
+    as_others = within_a_step_of_own([offset_s for offset_s, _ in own], who)
+    return Synced(float((lags <= 1.5).mean()), float((lags <= 3.5).mean()), found, as_others)
+
+
+def within_a_step_of_own(offsets_s: Sequence[float], who: Sequence[str]) -> tuple[int, int]:
+    """(clips within 40 ms of the median of the same person's other clips, clips of people with at least three)."""
+    of_people: dict[str, list[float]] = defaultdict(list)
+    for offset_s, person in zip(offsets_s, who, strict=True):
+        of_people[person].append(offset_s)
+    apart_s = [
+        abs(own - float(np.median(offsets[:place] + offsets[place + 1 :])))
+        for offsets in of_people.values()
+        if len(offsets) > 2
+        for place, own in enumerate(offsets)
+    ]
+    return sum(each <= STEP_S for each in apart_s), len(apart_s)
 
 
 def read(lips: Floats, voice: Floats) -> tuple[float, float]:

@@ -65,6 +65,7 @@ def on_held(net: AudioVisualNet, stores: Stores) -> dict[str, Any]:
         "generators and people; half of the held voices; also the fold that chose when to stop",
         "lag_within_one_step_of_zero": round(synced.lag_right, 3),
         "lag_within_three_steps_of_zero": round(synced.lag_near, 3),
+        "lag_within_one_step_of_the_same_phones_other_clips": synced.lag_as_others,
         "dub_auc": round(synced.dub_auc, 3),
         "video_auc_without_sound": round(labelled.video_auc, 3),
         "video_auc_matched": round(matched, 3),
