@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from export.data.held_out import HeldClip
+from export.data.pool import PoolError
 from export.data.turns import Dub, Turns, drawn_turns
 from export.evidence import UNCALIBRATED, SeenWindow, windows_of
 from export.rehearsal import CALL_S
@@ -33,6 +34,7 @@ DUBBED_CALL_S = 20.0
 DUB_S = (3.5, 7.0)
 BEGINS_S, ENDS_S = 2.5, 15.0  # of dubs: before and behind them all is genuine
 VOICE_S = 1.2  # that a voice is taken to last at least
+LEAST_PEOPLE = 18  # so that somebody is left to dub a call in which all turns are short and of others
 Call = Sequence[Sequence[Score]]
 """What sync rests on, window after window: which faces were judged, and lips beside a voice."""
 
@@ -47,12 +49,14 @@ class ByTurns:
     @property
     def hours(self) -> float:
         """Of the genuine ones."""
-        return sum(call[-1][-1].end_s for call in self.genuine) / 3600
+        return sum(call[-1][-1].end_s for call in self.genuine if call) / 3600
 
 
 def rehearse_turns(seen: Sequence[tuple[HeldClip, Sequence[SeenWindow]]], models: dict[str, Model]) -> ByTurns:
-    """Of the genuine clips of `seen`; their windows are cached, as those of clips are."""
+    """Of the genuine clips of `seen`; their windows are cached, as those of clips are. Raises PoolError for too few people."""
     clips = talking(seen)
+    if len(clips) < LEAST_PEOPLE:
+        raise PoolError(f"{len(clips)} held-out people talk where {LEAST_PEOPLE} must, to speak by turns; is the pool complete?")
     dubbed = dubbed_turns(clips, DUBBED_CALLS)
     found = look_at_turns(dubbed, models, "dubs in calls by turns")
     dubs = [(call.dub, scores) for call, scores in zip(dubbed, found, strict=True) if call.dub is not None]

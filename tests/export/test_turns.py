@@ -1,13 +1,17 @@
 """People by turns: every turn where it should be, its pictures beside its own sound, and a dub where the truth says so."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export.data.held_out import HeldClip
+from export.data.pool import PoolError
 from export.data.turns import HEIGHT_PX, WIDTH_PX, Dub, Turn, Turns, drawn_turns
-from export.rehearse_turns import BEGINS_S, ENDS_S, dubbed_turns, genuine_turns, told_of_turns
+from export.evidence import SeenWindow
+from export.rehearse_turns import BEGINS_S, ENDS_S, dubbed_turns, genuine_turns, rehearse_turns, talking, told_of_turns
 from monitor.alerts.calibration import Logistic, ModalityCalibration
 from monitor.alerts.policy import default_policy
 from monitor.media import AUDIO_RATE_HZ, AudioChunk, LipsAndVoice, MediaInfo, Score, VideoFrame
@@ -75,6 +79,19 @@ def test_calls_are_drawn_by_their_seed_and_nobody_follows_himself() -> None:
     assert 600 <= sum(turn.seconds for turn in call.turns) < 604
     assert all(before.path.name[0] != after.path.name[0] for before, after in pairwise(call.turns))
     assert {turn.path for turn in drawn_turns(clips, 600, np.random.default_rng(1))} == {path for paths in clips.values() for path in paths}
+
+
+def test_too_few_people_are_told_before_anything_is_looked_at() -> None:
+    clip = HeldClip(Path("a.mp4"), False, "a", "")
+    silent = SeenWindow(0.0, 0.0, 2.4, voice={}, face={}, heard=None, speech_s=0.0)
+    embedding, seen = np.zeros((60, 4), np.float32), np.ones(60, np.bool_)
+    talks = replace(silent, heard=LipsAndVoice(embedding, embedding, seen, seen))
+    others = [(replace(clip, path=Path(f"{n}.mp4"), person=str(n)), [talks]) for n in range(9)]
+    looked = [(clip, [silent, talks]), (clip, [talks]), (replace(clip, path=Path("f.mp4"), fake=True), [talks]), *others]
+    assert talking([*looked, (replace(clip, path=Path("s.mp4"), person="s"), [silent])]).keys() == {"a", *(str(n) for n in range(9))}
+    assert talking(looked)["a"] == [Path("a.mp4")]
+    with pytest.raises(PoolError, match="10 held-out people talk where 18 must"):
+        rehearse_turns(looked, {})
 
 
 def test_the_voice_of_a_dub_is_of_nobody_in_the_call() -> None:
