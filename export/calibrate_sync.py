@@ -81,7 +81,7 @@ def calibrate_sync(
     threshold = round(min(max(kept, longest + 1e-3, late_ones + 1e-3, LOWEST_THRESHOLD), HIGHEST_THRESHOLD), 3)
     found = [_as_found(windows, policy, judged) for clip, windows in clips if not clip.fake]
     looks = max([*found, *(look for each in tops[0] for look in each.single)])
-    short = round(min(looks + 1e-3, HIGHEST_THRESHOLD), 4)
+    short = round(min(max(looks + 1e-3, threshold), HIGHEST_THRESHOLD), 4)  # less evidence never suffices sooner
     judged = judged.model_copy(update={"threshold": threshold, "short_threshold": short})
     events = incidents(calls, policy, threshold)
     numbers = _numbers(rows) | {
