@@ -243,8 +243,8 @@ class Verdict:
     """The gathered evidence about one modality (of one face track, or the whole stream when `track_id` is None) at `time_s`.
 
     `p_fake`: calibrated chance that it is forged now; `genuine` never stands beside .5 or more. `coverage`: share 0..1 of the media time
-    that was judged. `evidence_s`: judged seconds of the present stretch (of a voice: seconds of speech; of sync: such beside seen lips), the
-    one that `p_fake` is about; it began at `since_s`.
+    that was judged. `evidence_s`: judged seconds of the present stretch (of a voice: seconds of speech; of sync: such beside seen lips),
+    the one that `p_fake` is about; it began at `since_s`.
     `offset_ms`: measured lag of the sound behind the lips, only for sync.
     """
 

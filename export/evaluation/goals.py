@@ -9,12 +9,15 @@ from export.cost import GOAL_MS
 Told = dict[str, Any]
 CALLED = {"audio": 0.80, "video": 0.60, "sync": 0.80}
 """Share of forged clips that is to be called fake."""
+BUDGET_H = 10.0
 AUCS = {"audio": 0.98, "sync": 0.97}
 
 
 @dataclass(frozen=True)
 class Reached:
-    """One line of the table; `wanted` and `reached` in the same unit. `on`: what it was measured on."""
+    """One line of the table; `wanted` and `reached` in the same unit. `on`: what it was measured on. `shows`: whether that is enough to
+    show that it is reached.
+    """
 
     what: str
     on: str
@@ -22,10 +25,16 @@ class Reached:
     reached: float
     at_most: bool = False
     shown: str = ""
+    shows: bool = True
+
+    @property
+    def kept(self) -> bool:
+        """Whether nothing that was measured speaks against it."""
+        return self.reached <= self.wanted if self.at_most else self.reached >= self.wanted
 
     @property
     def met(self) -> bool:
-        return self.reached <= self.wanted if self.at_most else self.reached >= self.wanted
+        return self.kept and self.shows
 
     @property
     def off_by(self) -> float:
@@ -37,7 +46,14 @@ def goals(numbers: Told) -> list[Reached]:
     cards = numbers.get("cards", {})
     return [
         row
-        for part in (_faces(numbers, cards), _voices(cards), _clips(numbers, cards), _places(numbers), _cost(numbers.get("cost", {})))
+        for part in (
+            _faces(numbers, cards),
+            _voices(cards),
+            _clips(numbers, cards),
+            _incidents(numbers, cards),
+            _places(numbers),
+            _cost(numbers.get("cost", {})),
+        )
         for row in part
         if row.reached is not None
     ]
@@ -84,6 +100,27 @@ def _clips(numbers: Told, cards: Told) -> Iterator[Reached]:
         called = _at(told, modality, "states", "fake")
         if called:
             yield _share(f"forged clips called fake: {modality}", "this folder", wanted, called.get("fake", 0), sum(called.values()))
+
+
+def _incidents(numbers: Told, cards: Told) -> Iterator[Reached]:
+    """False ones in calls: BUDGET_H hours may bring one of each modality."""
+    calibrated = _at(cards, "calibration") or {}
+    for modality in CALLED:
+        if modality in calibrated:
+            yield _within_budget(modality, "rehearsed calls of one person", calibrated[modality])
+    if by_turns := _at(calibrated, "sync", "people by turns, cut every 1.2 to 4 s"):
+        yield _within_budget("sync", "rehearsed calls of people by turns", by_turns)
+    if several := _at(numbers, "galleries"):
+        hours = several["media_s"] / 3600
+        for modality, found in several["all"]["false"].items():
+            told = {"false incidents per hour": found / hours, "rehearsed hours": hours}
+            yield _within_budget(modality, "made calls with several faces in one picture", told)
+
+
+def _within_budget(modality: str, on: str, told: Told) -> Reached:
+    rate, hours = told["false incidents per hour"], told["rehearsed hours"]
+    shown = f"{round(rate * hours)} in {hours:.1f} h"
+    return Reached(f"false incidents in ten hours: {modality}", on, 1, rate * BUDGET_H, True, shown, hours >= BUDGET_H)
 
 
 def _places(numbers: Told) -> Iterator[Reached]:
