@@ -3,10 +3,11 @@
 import asyncio
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -27,6 +28,8 @@ from monitor.pipeline import watch
 from monitor.sources import Source
 from monitor.sources.container import ContainerSource
 
+T = TypeVar("T")
+Look = Callable[[Detectors, Window], Awaitable[T]]
 CUT_BY = 8
 """Counts how often what windows hold has changed (faces looked at and cut out, speech marked): those cut before are not used any more."""
 _NEUTRAL = ModalityCalibration(fusions=(Logistic(weights={}, bias=0.0),), threshold=0.5, suspicious=0.5)
@@ -80,14 +83,24 @@ def look_at_all(sources: Sequence[Source], models: dict[str, Model], what: str) 
 
     The windows stay in the cache until the detector, the source or `CUT_BY` changes: other models judge them in a tenth of the time.
     """
-    detectors = Detectors({name: Batcher(models[name].run).run for name in JUDGES}, None)
+
+    async def look(detectors: Detectors, window: Window) -> SeenWindow:
+        return _seen(window, await detectors.look(window))
+
+    return of_each_window(sources, models, None, look, what)
+
+
+def of_each_window(
+    sources: Sequence[Source], models: dict[str, Model], calibration: Calibration | None, look: Look[T], what: str
+) -> list[list[T]]:
+    """What `look` finds in the windows of each source, in order, with detectors of this calibration; see `look_at_all`."""
+    detectors = Detectors({name: Batcher(models[name].run).run for name in JUDGES}, calibration)
+
+    async def at(source: Source) -> list[T]:
+        return [await look(detectors, window) for window in await windows_of(source, models["face_detector"])]
+
     with asyncio.Runner() as runner:
-        shown = track(sources, f"looking at {what}", console=Console(stderr=True))
-        return [runner.run(_look_at(source, models["face_detector"], detectors)) for source in shown]
-
-
-async def _look_at(source: Source, detector: Model, detectors: Detectors) -> list[SeenWindow]:
-    return [_seen(window, await detectors.look(window)) for window in await windows_of(source, detector)]
+        return [runner.run(at(source)) for source in track(sources, f"looking at {what}", console=Console(stderr=True))]
 
 
 async def windows_of(source: Source, detector: Model) -> list[Window]:

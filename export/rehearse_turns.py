@@ -3,30 +3,25 @@
 `rehearsal.genuine_cuts` joins whole windows: there no window spans a cut, and no face is lost or found anew.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from export.data.held_out import HeldClip
 from export.data.pool import PoolError
 from export.data.turns import Dub, Turns, drawn_turns
-from export.evidence import UNCALIBRATED, SeenWindow, windows_of
+from export.evidence import UNCALIBRATED, SeenWindow, of_each_window
 from export.rehearsal import CALL_S
 from monitor.alerts.calibration import ModalityCalibration
 from monitor.alerts.incidents import Incidents
 from monitor.alerts.policy import Policies, Policy
 from monitor.alerts.speakers import Speakers
-from monitor.inference.batching import Batcher
 from monitor.inference.detectors import Detectors
-from monitor.inference.engine import JUDGES
 from monitor.inference.session import Model
-from monitor.media import Alert, Score, Verdict
+from monitor.media import Alert, Score, Verdict, Window
 
 GENUINE_CALLS = 8  # of some 500 s
 DUBBED_CALLS = 100
@@ -86,10 +81,11 @@ def dubbed_turns(clips: Mapping[str, Sequence[Path]], count: int, seed: int = 3)
 
 def look_at_turns(calls: Sequence[Turns], models: dict[str, Model], what: str) -> list[Call]:
     """Of each call what `told_of_turns` needs."""
-    detectors = Detectors({name: Batcher(models[name].run).run for name in JUDGES}, UNCALIBRATED)
-    with asyncio.Runner() as runner:
-        shown = track(calls, f"looking at {what}", console=Console(stderr=True))
-        return [runner.run(_look_at(call, models["face_detector"], detectors)) for call in shown]
+
+    async def look(detectors: Detectors, window: Window) -> list[Score]:
+        return [_bare(score) for score in await detectors.judge(window) if score.modality != "audio"]
+
+    return list(of_each_window(calls, models, UNCALIBRATED, look, what))
 
 
 def told_of_turns(call: Call, policy: Policy, sync: ModalityCalibration) -> tuple[list[Verdict], list[Alert]]:
@@ -109,13 +105,6 @@ def _dubbed(clips: Mapping[str, Sequence[Path]], rng: np.random.Generator) -> Tu
     start_s = float(rng.uniform(BEGINS_S, ENDS_S - seconds))
     voices = rng.choice(len(others), min(len(others), round(seconds / VOICE_S) + 1), replace=False)
     return Turns(turns, Dub(start_s, start_s + seconds, tuple(others[index] for index in voices)))
-
-
-async def _look_at(call: Turns, detector: Model, detectors: Detectors) -> Call:
-    return [
-        [_bare(score) for score in await detectors.judge(window) if score.modality != "audio"]
-        for window in await windows_of(call, detector)
-    ]
 
 
 def _bare(score: Score) -> Score:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from export.data.face_workshop import Donors, forge, most_alike
 from export.data.faces import MARGIN_PX, WIDE_PX
 from export.data.mouths import mirrored
+from export.data.placing import put_into
 from monitor.faces.crop import FACE_POINTS, FACE_PX, face_crop, similarity
 from monitor.media import AUDIO_RATE_HZ
 
@@ -57,16 +58,11 @@ def joined(takes: Sequence[Take]) -> Take:
 def cut_out(take: Take, from_s: float, seconds: float, size_wh: tuple[int, int], fps: float) -> Take:
     """Some seconds of it at another rate, each picture as large as fits into `size_wh`, black beside it."""
     width, height = size_wh
-    frames, landmarks = [], []
+    frames, landmarks = list[Image](), []
     for time_s in from_s + np.arange(round(seconds * fps)) / fps:
         at = min(round(float(time_s) * take.fps), len(take.frames) - 1)
-        picture = take.frames[at]
-        scale = min(width / picture.shape[1], height / picture.shape[0])
-        small = cv2.resize(picture, (round(picture.shape[1] * scale), round(picture.shape[0] * scale)), interpolation=cv2.INTER_AREA)
-        left, top = (width - small.shape[1]) // 2, (height - small.shape[0]) // 2
-        canvas = np.zeros((height, width, 3), np.uint8)
-        canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
-        frames.append(canvas)
+        frames.append(np.zeros((height, width, 3), np.uint8))
+        scale, left, top = put_into(frames[-1], (0, 0, width, height), take.frames[at])
         landmarks.append(take.landmarks[at] * scale + [left, top])
     start = round(from_s * AUDIO_RATE_HZ)
     sound = take.sound[start : start + round(len(frames) / fps * AUDIO_RATE_HZ)]
@@ -132,7 +128,7 @@ def with_sound(sound: Floats, part_s: tuple[float, float], other: Floats) -> Flo
     start, stop = (round(each * AUDIO_RATE_HZ) for each in part_s)
     ours = sound[start:stop]
     theirs = np.resize(other, len(ours))
-    theirs = theirs * (_rms(ours) / max(_rms(theirs), 1e-5))
+    theirs = theirs * (rms(ours) / max(rms(theirs), 1e-5))
     weight = np.minimum(1, np.minimum(np.arange(len(ours)), np.arange(len(ours))[::-1]) / (FADE_S * AUDIO_RATE_HZ))
     out = sound.copy()
     out[start:stop] = np.clip(theirs * weight + ours * (1 - weight), -1, 1)
@@ -146,5 +142,5 @@ def shifted(sound: Floats, part_s: tuple[float, float], late_s: float) -> Floats
     return with_sound(sound, part_s, late[start:stop])
 
 
-def _rms(sound: Floats) -> float:
+def rms(sound: Floats) -> float:
     return float(np.sqrt(np.mean(sound**2))) if len(sound) else 0.0

@@ -7,14 +7,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import cast
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from export.data.call_forgery import Take, cut_out, forge_face, frozen, joined, looped, shifted, spliced, steadied, with_sound
 from export.data.faces import Finder, frames_of, main_face, weights_file, yunet
-from export.data.pool import PoolError, Row, read_sound, read_table
-from export.data.talk import in_step, split_talk
+from export.data.pool import PoolError, Row, frame_rate_hz, read_sound, read_table
+from export.data.talk import held_speakers
+from export.data.turns import HEIGHT_PX, SHOWN_S, WIDTH_PX
 from export.data.voices import split_voices
 from monitor.media import AUDIO_RATE_HZ
 
@@ -29,8 +29,7 @@ CONTROL_KINDS = ("foreign",)  # a genuine voice of another collection and person
 ASKED_KINDS = (*CONTROL_KINDS, "spliced", "edited")
 """Made only where they are asked for. spliced: a jump cut to another moment, the sound goes on. edited: genuine people by turns, each with
 their own sound, cut at any moment."""
-SHOWN_S = (1.2, 4.0)  # of each in an edited call
-EDITED_WH, EDITED_FPS = (640, 360), 25.0
+EDITED_FPS = 25.0
 FACE_KINDS = ("swap", "mouth", "reanimation", "autoencoder")
 FORGED_S = (3.5, 7.0)
 EDGE_S = 2.5  # at the start and the end at least so much is genuine
@@ -51,7 +50,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Turn:
+class SpokenTurn:
     """Somebody speaks in [start_s, end_s); `box_xyxy`: the own tile as shares of the picture, None for somebody who cannot be seen."""
 
     start_s: float
@@ -65,12 +64,7 @@ class Held:
     def __init__(self, pool: Path) -> None:
         self._talk, self._voices = pool / "data" / "talk", pool / "data" / "voices"
         self._find: Finder = yunet(weights_file(pool, "yunet_n_dynamic.onnx"))
-        clips: dict[str, list[Row]] = defaultdict(list)
-        for row in filter(in_step, split_talk(read_table(self._talk))[1]):
-            clips[row["speaker"]].append(row)
-        self.clips = {speaker: rows for speaker, rows in sorted(clips.items()) if len(rows) >= 2}
-        if len(self.clips) < 2:
-            raise PoolError(f"{self._talk} has fewer than two held-out speakers with two clips in step; made calls need them")
+        self.clips = held_speakers(self._talk)
         voices = split_voices(read_table(self._voices))[1]
         self.generated = _files_by("generator", (row for row in voices if row["label"] == "fake"))
         self.foreign = _files_by("speaker", (row for row in voices if row["label"] == "real" and row["speaker"]))
@@ -79,8 +73,7 @@ class Held:
     def _take(self, file: str) -> Take:
         """One clip at 30 pictures a second or less, with the landmarks of its largest face on every picture."""
         path = self._talk / file
-        with av.open(str(path)) as container:
-            fps = float(container.streams.video[0].average_rate or 25)
+        fps = frame_rate_hz(path)
         every = max(1, round(fps / MAX_FPS + 0.4)) if fps > MAX_FPS else 1
         frames = frames_of(path)[::every]
         found = [main_face(self._find, frame) for frame in frames]
@@ -110,7 +103,7 @@ class Forged:
     sound: Floats
     segments: tuple[Segment, ...]
     masks: tuple[int, Image] | None = None
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[SpokenTurn, ...] = ()
     faces: int = 1
 
 
@@ -140,7 +133,7 @@ def _turns(held: Held, rng: np.random.Generator) -> Iterator[Take]:
         whole = held.take(str(rng.choice([row["file"] for row in held.clips[last]])))
         seconds = min(whole.duration_s, float(rng.uniform(*SHOWN_S)))
         from_s = float(rng.uniform(0, whole.duration_s - seconds))
-        yield cut_out(whole, from_s, seconds, EDITED_WH, EDITED_FPS)
+        yield cut_out(whole, from_s, seconds, (WIDTH_PX, HEIGHT_PX), EDITED_FPS)
         length_s += seconds
 
 

@@ -17,11 +17,11 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from export.data.call_forgery import Take, with_sound
-from export.data.call_making import EDGE_S, FORGED_S, Forged, Segment, Turn
+from export.data.call_making import EDGE_S, FORGED_S, Forged, Segment, SpokenTurn
 from export.data.guests import FPS, Guests, Person, samples_of
+from export.data.placing import Image, Rect, put_into
 from export.data.pool import Floats
 
 MUTED = "_muted"
@@ -38,9 +38,6 @@ SHOWN = (2, 3, 4, 6)
 TURN_S, OVERLAP_S, SWITCH_S = (2.0, 5.0), (0.0, 0.5), 0.6
 GAP_PX = 4
 GREY = 40
-Image = NDArray[np.uint8]
-Rect = tuple[int, int, int, int]
-"""Left, top, width, height in pixels."""
 
 
 @dataclass
@@ -59,7 +56,7 @@ def make_gallery(guests: Guests, kind: str, speaker: str, seed: int) -> Forged:
     told = _said(guests, kind, main, rng)
     tiles = _tiles(guests, kind, main, told, rng)
     sound = np.zeros(samples_of(FRAMES), np.float32)
-    turns: list[Turn] = []
+    turns: list[SpokenTurn] = []
     for person, frames in told:
         clip = guests.talk(person, len(frames), rng)
         sound[samples_of(frames.start) : samples_of(frames.stop)] += clip.sound
@@ -156,12 +153,12 @@ def _place_active(tiles: Sequence[Tile], told: Sequence[tuple[Person, range]], *
             tile.places.append((0, 0, 480 if strip else WIDTH, HEIGHT) if large[frame] == place else beside)
 
 
-def _turns(frames: range, tile: Tile | None) -> Iterator[Turn]:
+def _turns(frames: range, tile: Tile | None) -> Iterator[SpokenTurn]:
     """The turn, in parts where the speaker's tile moves meanwhile."""
     moved = [at for at in frames[1:] if tile is not None and tile.places[at] != tile.places[at - 1]]
     for start, stop in pairwise([frames.start, *moved, frames.stop]):
         place = None if tile is None else tile.places[start]
-        yield Turn(start / FPS, stop / FPS, None if place is None else _shares(place))
+        yield SpokenTurn(start / FPS, stop / FPS, None if place is None else _shares(place))
 
 
 def _shares(place: Rect) -> tuple[float, float, float, float]:
@@ -179,13 +176,8 @@ def _drawn(tiles: Sequence[Tile], frame: int, *, slides: bool) -> Image:
         if place is None:
             continue
         left, top, width, height = place
-        picture = tile.pictures[frame]
-        scale = min((width - GAP_PX) / picture.shape[1], (height - GAP_PX) / picture.shape[0])
-        size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
-        x, y = left + (width - size[0]) // 2, top + (height - size[1]) // 2
-        screen[y : y + size[1], x : x + size[0]] = cv2.resize(
-            picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        )
+        inside = left + GAP_PX // 2, top + GAP_PX // 2, width - GAP_PX, height - GAP_PX
+        put_into(screen, inside, tile.pictures[frame], cv2.INTER_LINEAR)
     return screen
 
 

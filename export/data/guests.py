@@ -1,5 +1,6 @@
 """People of whom no net was trained, talking with their own sound and listening: whom calls of several faces are made of."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,19 +8,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from export.data.call_forgery import rms
 from export.data.faces import frames_of
 from export.data.folds import wild_split
-from export.data.pool import Floats, PoolError, Row, read_sound, read_table
-from export.data.talk import in_step, split_talk
+from export.data.placing import Image
+from export.data.pool import Floats, PoolError, frame_rate_hz, read_sound, read_table
+from export.data.talk import held_speakers
 from monitor.media import AUDIO_RATE_HZ
 
 FPS = 25.0
 SPEECH_RMS = 0.06
 CALM_S = 0.5
 RESTING = 0.45  # of the usual motion of the mouth: five of the pool's eight speakers rest for so long
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,8 @@ class Guests:
 
     def __init__(self, pool: Path) -> None:
         talk, wild = pool / "data" / "talk", pool / "data" / "wild"
-        rows = [(row["speaker"], talk / row["file"]) for row in split_talk(read_table(talk))[1] if in_step(row)]
-        self.speakers = [person for person in _people(rows, voiced=True) if len(person.files) >= 2]
-        if len(self.speakers) < 2:
-            raise PoolError(f"{talk} has fewer than two held-out speakers with two clips in step; galleries need them")
-        seen = [(row["group"] or row["file"], wild / row["file"]) for row in _held_wild(wild)]
-        self.faces = [*self.speakers, *_people(seen, voiced=False)]
+        self.speakers = [Person(name, tuple(talk / row["file"] for row in rows), voiced=True) for name, rows in held_speakers(talk).items()]
+        self.faces = [*self.speakers, *_silent(wild)]
         self._clip = lru_cache(maxsize=32)(_read)
         self._calmest = lru_cache(maxsize=None)(self._rest)
 
@@ -121,23 +118,19 @@ def samples_of(frames: int) -> int:
 
 def _read(file: Path) -> Clip:
     pictures, sound = frames_of(file), read_sound(file)
-    rate_hz = _rate_hz(file)
+    rate_hz = frame_rate_hz(file)
     count = int(len(pictures) / rate_hz * FPS)
     shown = [pictures[min(round(place / FPS * rate_hz), len(pictures) - 1)] for place in range(count)]
     length = samples_of(count)
     sound = np.pad(sound[:length], (0, max(0, length - len(sound))))
-    loud = float(np.sqrt(np.mean(sound**2)))
+    loud = rms(sound)
     return Clip(shown, (sound * (SPEECH_RMS / loud if loud > 1e-5 else 0.0)).astype(np.float32))
 
 
-def _rate_hz(file: Path) -> float:
-    return cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FPS) or FPS
-
-
-def _held_wild(folder: Path) -> list[Row]:
-    return [row for row in wild_split(read_table(folder))[1] if row["label_video"] == "real"]
-
-
-def _people(rows: Sequence[tuple[str, Path]], *, voiced: bool) -> list[Person]:
-    names = sorted({name for name, _ in rows})
-    return [Person(name, tuple(file for who, file in rows if who == name), voiced) for name in names]
+def _silent(wild: Path) -> list[Person]:
+    """Held-out genuine faces of `wild`."""
+    files: dict[str, list[Path]] = defaultdict(list)
+    for row in wild_split(read_table(wild))[1]:
+        if row["label_video"] == "real":
+            files[row["group"] or row["file"]].append(wild / row["file"])
+    return [Person(name, tuple(each), voiced=False) for name, each in sorted(files.items())]

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import av
-
 from export.data.layouts import MEDIA, Label, LabelledClip, Layout, LayoutError, Span
+from export.data.pool import frame_rate_hz
 from monitor.media import Modality
 
 FORGERYNET_METHODS = (
@@ -194,7 +193,7 @@ def forgerynet(folder: Path) -> list[LabelledClip]:
             path = next((p for p in (table.parent / "video" / words[1], table.parent / words[1]) if p.is_file()), table.parent / words[1])
             marks = [tuple(map(int, words[2 + 3 * k : 5 + 3 * k])) for k in range(count)]
             forged, method = words[-3] == "1", int(words[-1])
-            rate = _frame_rate(path) if forged and path.is_file() else 25.0
+            rate = frame_rate_hz(path) if forged and path.is_file() else 25.0
             clips.append(
                 LabelledClip(
                     path=path,
@@ -271,8 +270,3 @@ def _json(path: Path, kind: type) -> Any:
     if not isinstance(read, kind):
         raise LayoutError(f"{path}: expected a {kind.__name__} at the top, found a {type(read).__name__}; is it of another set?")
     return read
-
-
-def _frame_rate(path: Path) -> float:
-    with av.open(str(path)) as container:
-        return float(container.streams.video[0].average_rate or 25)

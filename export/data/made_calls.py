@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from export.command_line import Arguments, command, count, make_folder
 from export.data import galleries
-from export.data.call_making import ASKED_KINDS, KINDS, Forged, Held, Segment, Turn, make
+from export.data.call_making import ASKED_KINDS, KINDS, Forged, Held, Segment, SpokenTurn, make
 from export.data.guests import Guests
 from export.data.pool import PoolError, cache_folder, pool_folder
 from monitor.media import AUDIO_RATE_HZ
@@ -49,7 +49,7 @@ class MadeCall:
     segments: tuple[Segment, ...]
     masks: Path | None
     kind: str = ""
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[SpokenTurn, ...] = ()
     faces: int = 1
 
     def load_masks(self) -> tuple[int, Image] | None:
@@ -60,18 +60,18 @@ class MadeCall:
             return int(saved["first_frame"]), saved["masks"]
 
 
-def read_calls(folder: Path) -> list[MadeCall]:
-    """The calls of a folder. Raises PoolError when there are none."""
+def read_calls(folder: Path, *made_with: str) -> list[MadeCall]:
+    """The calls of a folder. Raises PoolError when there are none; `made_with`: the options that make such."""
     found = []
     for truth in sorted(folder.glob("call_*.json")):
         saved: dict[str, Any] = json.loads(truth.read_text())
         masks = saved.pop("masks")
         segments = tuple(Segment(**each) for each in saved.pop("segments"))
-        turns = tuple(Turn(each["start_s"], each["end_s"], tuple(each["box_xyxy"] or ()) or None) for each in saved.pop("turns", ()))
+        turns = tuple(SpokenTurn(each["start_s"], each["end_s"], tuple(each["box_xyxy"] or ()) or None) for each in saved.pop("turns", ()))
         path = folder / saved.pop("file")
         found.append(MadeCall(path=path, masks=folder / masks if masks else None, segments=segments, turns=turns, **saved))
     if not found:
-        raise PoolError(f"no made calls in {folder}; python -m export.data.made_calls makes them")
+        raise PoolError(f"no made calls in {folder}; {' '.join(('python -m export.data.made_calls', *made_with))} makes them")
     return found
 
 

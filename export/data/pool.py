@@ -79,6 +79,12 @@ def read_sound(path: Path) -> Floats:
     return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
 
 
+def frame_rate_hz(path: Path) -> float:
+    """Of a clip, as its container tells."""
+    with av.open(str(path)) as container:
+        return float(container.streams.video[0].average_rate or 25)
+
+
 class SoundStore:
     """Many clips of sound in one int16 file that is mapped, not loaded. Written once; `stems` name the clips."""
 

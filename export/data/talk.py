@@ -1,5 +1,6 @@
 """Lips and sound of the pool's clips as the lip–voice net meets them in a call: mouths on a 25 Hz grid, 16 kHz sound from the same zero."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from export.data.pool import Row, SoundStore, cache_folder, hold_out, read_table
+from export.data.pool import PoolError, Row, SoundStore, cache_folder, hold_out, read_table
 from export.onnx_files import detector_run
 from monitor.faces.crop import MOUTH_PX
 from monitor.faces.detect import FaceDetector
@@ -74,6 +75,17 @@ def split_talk(rows: list[Row]) -> tuple[list[Row], list[Row]]:
 def in_step(row: Row) -> bool:
     """Of `talk`, clips whose lips and loudness go together at least a little and that have no music known of; all of `avspeech`."""
     return row.get("music_suspected", "0") != "1" and float(row.get("mouth_loudness_corr") or 1) > 0.02
+
+
+def held_speakers(folder: Path) -> dict[str, list[Row]]:
+    """Of `talk`, clips in step of each held-out speaker who has two or more. Raises PoolError for fewer than two such speakers."""
+    clips: dict[str, list[Row]] = defaultdict(list)
+    for row in filter(in_step, split_talk(read_table(folder))[1]):
+        clips[row["speaker"]].append(row)
+    found = {speaker: rows for speaker, rows in sorted(clips.items()) if len(rows) >= 2}
+    if len(found) < 2:
+        raise PoolError(f"{folder} has fewer than two held-out speakers with two clips in step; made calls need them")
+    return found
 
 
 def split_avspeech(rows: list[Row]) -> tuple[list[Row], list[Row]]:

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from export.data.placing import Image, put_into
 from export.data.pool import Floats
 from export.data.recordings import items_of
 from monitor.channel import Channel
@@ -17,7 +16,6 @@ SHOWN_S = (1.2, 4.0)  # of each
 WIDTH_PX, HEIGHT_PX = 640, 360
 CHUNK_SAMPLES = 320  # 20 ms
 LIMITED_BLACK = 16
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -136,9 +134,6 @@ def _heard_instead(samples: Floats, after: int, voice: Floats) -> None:
 
 
 def _between_bars(picture: Image, black: int) -> Image:
-    scale = min(WIDTH_PX / picture.shape[1], HEIGHT_PX / picture.shape[0])
-    width, height = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
-    left, top = (WIDTH_PX - width) // 2, (HEIGHT_PX - height) // 2
     canvas = np.full((HEIGHT_PX, WIDTH_PX, *picture.shape[2:]), black, np.uint8)
-    canvas[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    put_into(canvas, (0, 0, WIDTH_PX, HEIGHT_PX), picture)
     return canvas

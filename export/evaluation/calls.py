@@ -12,7 +12,7 @@ from export.data.made_calls import read_calls
 from export.evaluation.judging import Judged, Product, progress_bar
 from export.evaluation.sources import Chained, file_source
 from export.evaluation.spans import IOUS, Stretch, average_precision_at, average_recall_at, delays_s, false_ones, per_hour
-from monitor.media import MODALITIES, Modality
+from monitor.media import MODALITIES, Alert, Modality
 
 Told = dict[str, Any]
 AMONG = (1, 5, 10)
@@ -73,12 +73,12 @@ def _truth(judged: Judged, modality: Modality, kind: str | None = None) -> list[
 
 
 def _opened(judged: Judged, modality: Modality) -> list[Stretch]:
-    return [
-        Stretch(clip.path.name, alert.since_s, max(alert.time_s, alert.since_s + 1e-3), alert.p_fake, alert.time_s)
-        for clip, judgement in judged
-        for alert in judgement.opened
-        if alert.modality == modality
-    ]
+    return [stretch_of(clip.path.name, alert) for clip, judgement in judged for alert in judgement.opened if alert.modality == modality]
+
+
+def stretch_of(file: str, alert: Alert) -> Stretch:
+    """Which seconds an incident is about, as known when it opened."""
+    return Stretch(file, alert.since_s, max(alert.time_s, alert.since_s + 1e-3), alert.p_fake, alert.time_s)
 
 
 def _noticed_by_kind(judged: Judged, modality: Modality) -> dict[str, list[int]]:

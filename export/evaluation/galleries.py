@@ -1,17 +1,17 @@
 """Several faces in one picture (see `export.data.galleries`): what opens falsely, which dubs are noticed, who is taken for the speaker."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from time import process_time
 from typing import Any
 
 from export.data.made_calls import MadeCall, read_calls
-from export.data.pool import PoolError
+from export.evaluation.calls import stretch_of
 from export.evaluation.judging import Judgement, Product, progress_bar
 from export.evaluation.sources import file_source
 from export.evaluation.spans import Stretch, delays_s, false_ones
-from monitor.media import MODALITIES, Alert, Modality
+from monitor.media import MODALITIES, Modality
 
 Told = dict[str, Any]
 Box = tuple[float, float, float, float]
@@ -21,10 +21,8 @@ Scanned = tuple[MadeCall, Judgement, float]
 
 def several_faces(product: Product, folder: Path, most: int) -> Told:
     """The first `most` calls of the folder by kind and, for what they cost, by the number of faces. Raises PoolError without calls."""
-    if not any(folder.glob("call_*.json")):
-        raise PoolError(f"no galleries in {folder}; python -m export.data.made_calls --galleries makes them")
     scanned: list[Scanned] = []
-    calls = read_calls(folder)[:most]
+    calls = read_calls(folder, "--galleries")[:most]
     with progress_bar() as bar:
         task = bar.add_task("galleries", total=len(calls))
         for call in calls:
@@ -91,24 +89,20 @@ def _truth(call: MadeCall, modality: Modality) -> list[Stretch]:
     return [Stretch(call.path.name, each.start_s, each.end_s) for each in call.segments if each.modality == modality]
 
 
-def _opened(call: MadeCall, alerts: Iterable[Alert]) -> list[Stretch]:
-    name = call.path.name
-    return [Stretch(name, each.since_s, max(each.time_s, each.since_s + 1e-3), each.p_fake, each.time_s) for each in alerts]
-
-
 def _false(call: MadeCall, said: Judgement, modality: Modality) -> int:
-    return len(false_ones(_truth(call, modality), _opened(call, (alert for alert in said.opened if alert.modality == modality))))
+    opened = [stretch_of(call.path.name, alert) for alert in said.opened if alert.modality == modality]
+    return len(false_ones(_truth(call, modality), opened))
 
 
 def _noticed(call: MadeCall, said: Judgement) -> bool:
     boxes = {track["track_id"]: track["box_xyxy"] for track in said.result["tracks"]}
     tiles = [turn.box_xyxy for turn in call.turns if turn.box_xyxy is not None]
     about = [
-        alert
+        stretch_of(call.path.name, alert)
         for alert in said.opened
         if alert.modality == "sync" and alert.track_id in boxes and any(_inside(boxes[alert.track_id], tile) for tile in tiles)
     ]
-    return bool(delays_s(_truth(call, "sync"), _opened(call, about)))
+    return bool(delays_s(_truth(call, "sync"), about))
 
 
 def _media_s(scanned: Sequence[Scanned]) -> float:

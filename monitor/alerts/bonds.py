@@ -49,13 +49,13 @@ class Bonds:
         """What is added from now on shows other lips."""
         mine = [(curve, seen_s) for curve, seen_s, lips in self._curves if lips is self.lips]
         if mine:
-            self.lips.odds = [self._log_odds(*since) for since in means_since(mine)]
+            self.lips.odds = [log_odds_apart(self._sync, *since) for since in means_since(mine)]
         self.lips = Lips(self.lips.lag)
 
     def add(self, curve: Curve, seen_s: float) -> float:
         """Log-odds of this curve by itself, or less where it agrees with the lag so far. `seen_s`: of lips and speech that it rests on."""
         self._curves.append((curve, seen_s, self.lips))
-        alone = self._log_odds(curve, seen_s)
+        alone = log_odds_apart(self._sync, curve, seen_s)
         lag = self.lips.lag
         agreement = None if lag is None else self._sync.logit({"agreement": agreement_at(lag, curve)})
         return alone if agreement is None else min(alone, agreement)
@@ -75,7 +75,7 @@ class Bonds:
             if means:
                 self._find_lag(means[max(index - first, 0)][0] for index in (lately, likeliest))
             for index in wanted.intersection(range(first, stop)) | {first}:
-                alone = self._log_odds(*means[index - first]) if means else lips.odds[index - stop]
+                alone = log_odds_apart(self._sync, *means[index - first]) if means else lips.odds[index - stop]
                 odds[index] = (after + alone) / (1 + bonds)
             after, stop = odds[first] * (1 + bonds), first
             if min(wanted) >= first:
@@ -89,9 +89,6 @@ class Bonds:
         if self.offset_s is not None:
             self.lips.lag = LAGS // 2 + round(self.offset_s / STEP_S)
 
-    def _log_odds(self, mean: Curve, seen_s: float) -> float:
-        return self._sync.logit(fitting(mean, seen_s)) or 0.0
-
     def _latest_first(self) -> Iterator[list[tuple[Curve, float, Lips]]]:
         """The curves between two cuts."""
         runs = [list(run) for _, run in groupby(self._curves, lambda each: id(each[2]))]
@@ -102,6 +99,11 @@ def fitting(mean: Curve, compared_s: float) -> dict[str, float]:
     """What a mean curve over so many seconds of lips and speech is judged by: the longer, the more its fit tells."""
     how_well, log_s = fit(mean, compared_s), math.log(max(compared_s, 0.1))
     return {"fit": how_well, "log_s": log_s, "fit_log_s": how_well * log_s}
+
+
+def log_odds_apart(sync: ModalityCalibration, mean: Curve, compared_s: float) -> float:
+    """That lips and voice of this mean curve do not belong together."""
+    return sync.logit(fitting(mean, compared_s)) or 0.0
 
 
 def agreement_at(lag: int, curve: Curve) -> float:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from monitor.alerts.bonds import Curve, fitting, means_since
+from monitor.alerts.bonds import Curve, log_odds_apart, means_since
 from monitor.alerts.calibration import ModalityCalibration
 from monitor.alerts.sync import Compared, compared
 from monitor.media import LipsAndVoice, Score
@@ -34,7 +34,7 @@ class Speakers:
         assert score.heard is not None
         faces: dict[int | None, LipsAndVoice] = {score.track_id: score.heard, **dict(score.rivals)}
         found = {track_id: compared(heard) for track_id, heard in faces.items()}
-        odds = {track_id: self._log_odds(each.curve, each.seconds) for track_id, each in found.items()}
+        odds = {track_id: log_odds_apart(self._sync, each.curve, each.seconds) for track_id, each in found.items()}
         best = min(odds, key=lambda track_id: odds[track_id])
         if odds[best] < -math.log(len(odds)):
             self._fits(best, found[best])
@@ -50,8 +50,4 @@ class Speakers:
 
     def _known(self) -> bool:
         """Whether the lips that fitted last did so for certain."""
-        return bool(self._fitted) and self._log_odds(*means_since(list(self._fitted))[0]) <= -KNOWN
-
-    def _log_odds(self, curve: Curve, speech_s: float) -> float:
-        """That lips and voice do not belong together."""
-        return self._sync.logit(fitting(curve, speech_s)) or 0.0
+        return bool(self._fitted) and log_odds_apart(self._sync, *means_since(list(self._fitted))[0]) <= -KNOWN

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from export.data import galleries
-from export.data.call_making import Segment, Turn
+from export.data.call_making import Segment, SpokenTurn
 from export.data.galleries import DUBS, FRAMES, KINDS, LENGTH_S, make_gallery
 from export.data.guests import FPS, Guests, calmest
 from export.data.made_calls import MadeCall, encoded, main, read_calls
@@ -166,12 +166,12 @@ def alert(since_s: float, time_s: float) -> Alert:
     return Alert("i", "opened", "s", "sync", 1, time_s, since_s, 0.95, 0.85, 0.5, 5.0, "words")
 
 
-def made(kind: str, segments: tuple[Segment, ...] = (), turns: tuple[Turn, ...] = ()) -> MadeCall:
+def made(kind: str, segments: tuple[Segment, ...] = (), turns: tuple[SpokenTurn, ...] = ()) -> MadeCall:
     return MadeCall(Path(f"{kind}.mp4"), "p", 1, FPS, 16.0, {}, segments, None, kind, turns, 2)
 
 
 def test_incidents_are_false_unless_they_are_about_the_dub() -> None:
-    dub = made("gallery_dub", (Segment("sync", "dub", 6.0, 11.0),), (Turn(0.0, 16.0, (0.5, 0.0, 1.0, 1.0)),))
+    dub = made("gallery_dub", (Segment("sync", "dub", 6.0, 11.0),), (SpokenTurn(0.0, 16.0, (0.5, 0.0, 1.0, 1.0)),))
     rows = [
         (dub, said({"sync": "fake"}, [alert(6.5, 10.0)]), 1.0),
         (made("gallery"), said({"sync": "fake", "video": "suspicious"}, [alert(0.0, 5.0)]), 1.0),
@@ -186,7 +186,7 @@ def test_incidents_are_false_unless_they_are_about_the_dub() -> None:
 
 def test_the_right_speaker_is_whose_tile_holds_the_face() -> None:
     left, right = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
-    turns = (Turn(0.0, 5.0, left), Turn(5.0, 10.0, right), Turn(10.0, 12.0, None))
+    turns = (SpokenTurn(0.0, 5.0, left), SpokenTurn(5.0, 10.0, right), SpokenTurn(10.0, 12.0, None))
     compared = [
         Score("sync", track, start_s, start_s + 2.4, None) for track, start_s in ((0, 0.0), (0, 5.2), (1, 3.0), (1, 9.8), (0, 13.0))
     ]
